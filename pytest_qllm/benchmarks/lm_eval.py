@@ -1,0 +1,239 @@
+"""Items and scores by lm-eval's own task definitions: prompts, targets, filters and metrics are the task's."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from pytest_qllm.benchmarks.benchmark import Benchmark
+from pytest_qllm.benchmarks.data import DataSource
+from pytest_qllm.engine.engine import Continuation, Engine, Generation, Scored
+from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.measurement import ItemScore
+from pytest_qllm.quiet import quiet
+from pytest_qllm.store import Store, digest
+
+_GENERATION_LIMIT = 256  # lm-eval's default for a task that names none (max_gen_toks of its `hf` model)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item as its task asks it.
+
+    Attributes:
+        id: hash of the document and of everything that is asked.
+        output_type: lm-eval's name for the kind of request.
+        document: the task's document, from which it scores the answers.
+        requests: arguments of each request, as lm-eval's instances have them.
+        chance: score expected of a random answer.
+        cluster: the subset that the item is from, if the benchmark has any.
+    """
+
+    id: str
+    output_type: str
+    document: dict[str, Any]
+    requests: tuple[tuple[Any, ...], ...]
+    chance: float
+    subset: str
+
+    def continuations(self) -> list[Continuation]:
+        return [Continuation(context, text) for context, text in self.requests]
+
+
+class LmEvalBenchmark:
+    """A benchmark with its data: makes items, and scores an engine's answers to them."""
+
+    def __init__(self, benchmark: Benchmark, source: DataSource, seed: int) -> None:
+        if importlib.util.find_spec("lm_eval") is None:
+            raise UnavailableError("benchmarks need lm-eval: pip install 'pytest-qllm[model]'")
+        self.benchmark = benchmark
+        self.source = source
+        self.seed = seed
+        self._tasks: dict[str, Any] = {}
+
+    def items(self, count: int, store: Store) -> list[Item]:
+        """The first ``count`` items of the benchmark's fixed shuffled order (all, if it has fewer).
+
+        The order is by a hash of seed and document: it depends neither on the source's order nor on a generator's
+        implementation, and the first n are the same whatever ``count`` is.
+
+        Raises:
+            QllmError: if the benchmark has no items.
+        """
+        identity = self.source.identity(self.benchmark)
+        key = digest([self.identity(), identity, self.seed, count])
+        known = store.read("items", key) if identity is not None else None
+        if known is None:
+            store.progress(f"preparing the items of {self.benchmark.name}")
+            known = [vars(item) for item in self._prepare(count)]
+            if identity is not None:
+                store.write(known, "items", key)
+        return [
+            Item(**{**fields, "requests": tuple(tuple(request) for request in fields["requests"])}) for fields in known
+        ]
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the prompts and the scores, but for the documents: part of the store's key."""
+        own = "" if not self.benchmark.task.startswith("qllm:") else _task_file(self.benchmark.task).read_text()
+        return {"task": self.benchmark.task, "own": own, "lm_eval": importlib.metadata.version("lm_eval")}
+
+    def score(self, items: Sequence[Item], engine: Engine) -> list[ItemScore]:
+        """Ask the engine and score what it says, item by item."""
+        kind = items[0].output_type
+        with quiet():
+            if kind in ("multiple_choice", "loglikelihood"):
+                answers = engine.continuations([item.continuations() for item in items])
+                return [self._score_choices(item, scored) for item, scored in zip(items, answers, strict=True)]
+            if kind == "loglikelihood_rolling":
+                rolled = engine.rolling([item.requests[0][0] for item in items])
+                return [_score_text(item, scored) for item, scored in zip(items, rolled, strict=True)]
+            texts = engine.generations([_generation(item) for item in items])
+            return [self._score_generated(item, text) for item, text in zip(items, texts, strict=True)]
+
+    def _score_choices(self, item: Item, scored: Sequence[Scored]) -> ItemScore:
+        bad = [one for one in scored if not isfinite(one.loglikelihood)]
+        if bad:
+            raise QllmError(
+                f"{self.benchmark.name}: the model gives a log-likelihood of {bad[0].loglikelihood} on item {item.id}; "
+                "its weights or its kernel are broken"
+            )
+        task = self._task(item.subset)
+        results = [(one.loglikelihood, one.is_greedy) for one in scored]
+        metrics = task.process_results(item.document, results)
+        metrics.pop("perplexity", None)  # lambada's, which is of the last word only and not of the text
+        best = max(range(len(results)), key=lambda at: results[at][0])
+        return ItemScore(
+            item.id,
+            best if item.output_type == "multiple_choice" else int(scored[0].is_greedy),
+            _numbers(metrics),
+            [one.loglikelihood for one in scored],
+            [one.tokens for one in scored],
+            item.chance,
+            item.subset or None,
+        )
+
+    def _score_generated(self, item: Item, text: str) -> ItemScore:
+        from lm_eval.api.instance import Instance
+
+        task = self._task(item.subset)
+        metrics: dict[str, float] = {}
+        for ensemble in task._filters:
+            instance = Instance("generate_until", item.document, item.requests[0], 0, ("", 0, 1))
+            instance.resps = [text]
+            ensemble.apply([instance])
+            filtered = instance.filtered_resps[ensemble.name]
+            for name, value in _numbers(task.process_results(item.document, [filtered])).items():
+                metrics[name if ensemble.name == "none" else f"{name},{ensemble.name}"] = value
+        return ItemScore(item.id, text, metrics, chance=item.chance, cluster=item.subset or None)
+
+    def _prepare(self, count: int) -> list[Item]:
+        ordered: list[tuple[str, str, Any]] = []
+        with quiet():
+            for subset in self.benchmark.subsets or ("",):
+                documents = self._task(subset).eval_docs
+                ordered += [(self._rank(subset, document), subset, document) for document in documents]
+            # A document that is there twice would count twice: each has one rank, so that one of them is kept.
+            distinct = {rank: (subset, document) for rank, subset, document in ordered}
+            items = [self._item(*distinct[rank]) for rank in sorted(distinct)[:count]]
+        if not items:
+            raise QllmError(f"{self.benchmark.name} has no items in {self.source.describe(self.benchmark)}")
+        return items
+
+    def _rank(self, subset: str, document: Mapping[str, Any]) -> str:
+        return hashlib.sha256(f"{self.seed}:{subset}:{digest(document)}".encode()).hexdigest()
+
+    def _item(self, subset: str, document: dict[str, Any]) -> Item:
+        task = self._task(subset)
+        context = task.fewshot_context(document, task.config.num_fewshot or 0)
+        made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1))
+        instances = made if isinstance(made, list) else [made]
+        requests = tuple(tuple(instance.args) for instance in instances)
+        chance = 1 / len(instances) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
+        identity = digest([document, requests])
+        return Item(identity, str(task.OUTPUT_TYPE), dict(document), requests, chance, subset)
+
+    def _task(self, subset: str) -> Any:
+        if subset not in self._tasks:
+            self._tasks[subset] = self._build(subset)
+        return self._tasks[subset]
+
+    def _build(self, subset: str) -> Any:
+        from lm_eval.api.task import ConfigurableTask
+        from lm_eval.tasks._yaml_loader import load_yaml
+
+        config = load_yaml(_task_file(self.benchmark.task.format(subset=subset)))
+        for name in ("tag", "group", "task_alias"):
+            config.pop(name, None)
+        splits = self.source.splits(self.benchmark, subset)
+        if splits is not None:
+            config["custom_dataset"] = lambda **_: splits
+            for split in ("training_split", "validation_split", "test_split", "fewshot_split"):
+                if config.get(split) not in splits:
+                    config[split] = None
+            if config["validation_split"] is None and config["test_split"] is None:
+                raise QllmError(
+                    f"{self.source.describe(self.benchmark)} has the splits {', '.join(splits)} for "
+                    f"{self.benchmark.name}, none of which the task evaluates on"
+                )
+            if any(len(data) == 0 for data in splits.values()):
+                raise QllmError(f"{self.benchmark.name} has no items in {self.source.describe(self.benchmark)}")
+        try:
+            task = ConfigurableTask(config=config)
+        except QllmError:
+            raise
+        except Exception as error:  # a document without a field fails in jinja, the hub in its own ways
+            line = (str(error).splitlines() or [""])[0]
+            raise QllmError(
+                f"lm-eval cannot prepare {self.benchmark.name} from {self.source.describe(self.benchmark)} "
+                f"({type(error).__name__}: {line})"
+            ) from error
+        task.set_fewshot_seed(seed=1234)  # lm-eval's own default: the shots are those of its published scores
+        return task
+
+
+class _Paths:
+    """Where task files lie."""
+
+    @cached_property
+    def lm_eval(self) -> Path:
+        spec = importlib.util.find_spec("lm_eval")
+        assert spec is not None
+        assert spec.origin is not None
+        return Path(spec.origin).parent / "tasks"
+
+    own = Path(__file__).parent / "tasks"
+
+
+_PATHS = _Paths()
+
+
+def _task_file(task: str) -> Path:
+    return _PATHS.own / task[5:] if task.startswith("qllm:") else _PATHS.lm_eval / task
+
+
+def _generation(item: Item) -> Generation:
+    context, options = item.requests[0]
+    until = options.get("until") or []
+    return Generation(
+        context,
+        tuple([until] if isinstance(until, str) else until),
+        int(options.get("max_gen_toks", _GENERATION_LIMIT)),
+    )
+
+
+def _score_text(item: Item, scored: Scored) -> ItemScore:
+    if not isfinite(scored.loglikelihood):
+        raise QllmError(f"the model gives a log-likelihood of {scored.loglikelihood} on item {item.id}; it is broken")
+    metrics = {"perplexity": scored.loglikelihood}
+    return ItemScore(item.id, None, metrics, [scored.loglikelihood], [scored.tokens], cluster=item.subset or None)
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}

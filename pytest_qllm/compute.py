@@ -1,0 +1,49 @@
+"""What scores are computed in and on: chosen once, the same for baseline and candidates."""
+
+from __future__ import annotations
+
+import os
+
+from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.measure import Compute
+
+
+def choose(dtype: str, device: str, workers: int) -> Compute:
+    """Resolve ``auto``; divide the cores among the workers.
+
+    Raises:
+        QllmError: if the device is not there.
+    """
+    cuda = device != "cpu" and _has_nvidia()
+    if device.startswith("cuda") and not _cuda_works():
+        raise QllmError(f"--qllm-device is {device!r}, but torch finds no CUDA device here; use cpu")
+    if device == "auto":
+        device = "cuda" if cuda and _cuda_works() else "cpu"
+    if dtype == "auto":
+        dtype = "float16" if device.startswith("cuda") else "bfloat16" if _native_bfloat16() else "float32"
+    return Compute(dtype, device, max(1, len(os.sched_getaffinity(0)) // workers))
+
+
+def _has_nvidia() -> bool:
+    return os.path.exists("/dev/nvidiactl")
+
+
+def _cuda_works() -> bool:
+    try:
+        import torch
+    except ImportError:
+        raise UnavailableError("models need torch: pip install 'pytest-qllm[model]'") from None
+    return torch.cuda.is_available()
+
+
+def _native_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; emulated it is a hundred times slower than float32.
+
+    Read from the flags that Linux shows, so that a run which finds everything in the store imports no torch.
+    """
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+    except OSError:
+        return False
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags.split()))

@@ -1,0 +1,1 @@
+"""How a model answers: log-likelihoods, generation and rolling log-likelihoods."""

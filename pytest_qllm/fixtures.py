@@ -1,0 +1,61 @@
+"""The fixtures that tests use: ``gate`` and ``regime``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.session import session_of
+from pytest_qllm.stash import RECORDS
+
+if TYPE_CHECKING:
+    from pytest_qllm.regimes.regime import Regime
+    from pytest_qllm.report.record import Record
+
+
+@pytest.fixture
+def regime(request: pytest.FixtureRequest) -> Regime:
+    """The regime under test: the baseline ``fp16`` or one of ``--qllm-regimes``."""
+    regime = session_of(request.config).regimes.get(request.param)
+    missing = regime.missing()
+    if missing is not None:
+        pytest.skip(f"{regime.name} needs {regime.library}: {missing}")
+    return regime
+
+
+@pytest.fixture
+def gate(request: pytest.FixtureRequest, regime: Regime) -> Iterator[Callable[..., Record]]:
+    """Call it with a benchmark's name: the test passes, fails or skips with the regime's verdict.
+
+    ``gate(benchmark, metric=None, items=None, tolerance=None)``: the metric on which the verdict is, the number of
+    items, and the tolerance, instead of the benchmark's own. Returns the record of a PASS (or of the baseline).
+    """
+    session = session_of(request.config)
+    called = False
+
+    def ask(
+        benchmark: str, *, metric: str | None = None, items: int | None = None, tolerance: float | None = None
+    ) -> Record:
+        nonlocal called
+        called = True
+        try:
+            question = session.question(request.node, regime, benchmark, metric, items, tolerance)
+            record = session.answer(question, regime)
+        except UnavailableError as error:
+            pytest.skip(str(error))
+        except QllmError as error:
+            pytest.fail(f"{benchmark}[{regime.name}]: {error}", pytrace=False)
+        request.node.stash.setdefault(RECORDS, []).append(record.to_json())
+        session.conclude(record, request.node)
+        return record
+
+    yield ask
+    if not called and not request.node.stash.get(RECORDS, None) and not _already_failed(request.node):
+        pytest.fail("the test asked for `gate` and never called it: nothing was measured", pytrace=False)
+
+
+def _already_failed(node: pytest.Item) -> bool:
+    return bool(getattr(node, "_qllm_call_failed", False))

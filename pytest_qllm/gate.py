@@ -1,0 +1,125 @@
+"""Measure baseline and candidate, and judge. No pytest here: a gate in a script is the same gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_qllm.benchmarks.benchmark import Benchmark
+from pytest_qllm.measure import Laboratory
+from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.report.record import Record
+from pytest_qllm.verdict.sequential import looks
+from pytest_qllm.verdict.verdict import Outcome, Sample, Verdict, judge, lacks_signal, mean_score
+
+if TYPE_CHECKING:
+    from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a test asks: is this benchmark's metric within the tolerance, on so many items?"""
+
+    benchmark: Benchmark
+    metric: str
+    items: int
+    tolerance: float
+
+
+class Gate:
+    """Answers questions about the regimes of one model."""
+
+    def __init__(self, laboratory: Laboratory, baseline: Regime, model: str) -> None:
+        self.laboratory = laboratory
+        self.baseline = baseline
+        self.model = model
+
+    def measure_baseline(self, question: Question) -> Record:
+        """The baseline's score; no verdict."""
+        prepared, items = self._prepare(question)
+        measurement = self.laboratory.measure(self.baseline, prepared, items)
+        return self._record(self.baseline, question, measurement.sample(question.metric), measurement.provenance)
+
+    def ask(self, question: Question, regime: Regime) -> Record:
+        """The verdict on a regime. Items are measured until the loss is plain, or to the last one.
+
+        Raises:
+            QllmError: if something is broken; a verdict is never made up.
+        """
+        laboratory = self.laboratory
+        prepared, items = self._prepare(question)
+        if not laboratory.is_stored(self.baseline, prepared, items):
+            # Another worker may be at it: meanwhile make what this test needs anyhow.
+            laboratory.artifact(regime)
+        baseline = laboratory.measure(self.baseline, prepared, items).sample(question.metric)
+        scale = question.benchmark.scale
+        provenance = laboratory.provenance(regime, prepared)
+        record = self._record(regime, question, baseline, provenance)
+        reason = lacks_signal(baseline, scale, question.tolerance)
+        if reason is not None:
+            return replace(record, outcome=str(Outcome.NO_SIGNAL), reason=reason)
+        verdict: Verdict | None = None
+        for look in looks(len(items), question.benchmark.chunk):
+            measurement = laboratory.measure(regime, prepared, items[: look.items])
+            first = _first(baseline, look.items)
+            if not look.may_pass and lacks_signal(first, scale, question.tolerance) is not None:
+                continue
+            verdict = judge(
+                first,
+                measurement.sample(question.metric),
+                scale,
+                question.tolerance,
+                may_pass=look.may_pass,
+                fail_alpha=look.fail_alpha,
+            )
+            if verdict.outcome is Outcome.FAIL:
+                break
+        assert verdict is not None
+        return _with(record, verdict, len(items))
+
+    def _prepare(self, question: Question) -> tuple[LmEvalBenchmark, Sequence[Item]]:
+        prepared = self.laboratory.benchmark(question.benchmark)
+        return prepared, self.laboratory.items(prepared, question.items)
+
+    def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: object) -> Record:
+        benchmark = question.benchmark
+        return Record(
+            model=self.model,
+            regime=regime.name,
+            method=regime.method,
+            bits=regime.bits,
+            benchmark=benchmark.name,
+            dimension=benchmark.dimension,
+            metric=question.metric,
+            scale=str(benchmark.scale),
+            n=len(baseline.ids),
+            baseline=mean_score(baseline, benchmark.scale),
+            tolerance=None if regime.is_baseline else question.tolerance,
+            provenance=dict(provenance),  # type: ignore[call-overload]
+        )
+
+
+def _first(sample: Sample, count: int) -> Sample:
+    clusters = None if sample.clusters is None else sample.clusters[:count]
+    return Sample(sample.ids[:count], sample.scores[:count], sample.weights[:count], sample.chance[:count], clusters)
+
+
+def _with(record: Record, verdict: Verdict, planned: int) -> Record:
+    evidence = verdict.evidence
+    assert evidence is not None
+    return replace(
+        record,
+        outcome=str(verdict.outcome),
+        reason=verdict.reason,
+        n=evidence.n,
+        planned=planned,
+        baseline=evidence.baseline,
+        candidate=evidence.candidate,
+        effect=evidence.effect,
+        ci=(evidence.low, evidence.high),
+        alphas=evidence.alphas,
+        interval=evidence.interval,
+        broken=evidence.broken,
+        mended=evidence.mended,
+    )

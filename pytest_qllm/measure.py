@@ -1,0 +1,213 @@
+"""From (model, regime, benchmark) to a measurement, through the store: what was measured is not measured again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_qllm.benchmarks.data import DataSource
+from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
+from pytest_qllm.engine.engine import VERSION
+from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.measurement import ItemScore, Measurement
+from pytest_qllm.models.source import Checkpoint
+from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.store import Store, digest
+
+if TYPE_CHECKING:
+    from pytest_qllm.benchmarks.benchmark import Benchmark
+    from pytest_qllm.engine.torch_engine import TorchEngine
+
+PACKING_TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
+"""Nats; a mask that a model ignores moves a log-likelihood by tens of nats, rounding by less than this."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How scores are computed: dtype and device by name, and torch's threads."""
+
+    dtype: str
+    device: str
+    threads: int
+
+
+class Laboratory:
+    """Measures regimes of one checkpoint. Holds at most one model in memory: that of the last regime."""
+
+    def __init__(
+        self, checkpoint: Callable[[], Checkpoint], data: DataSource, compute: Compute, seed: int, store: Store
+    ) -> None:
+        self._resolve = checkpoint
+        self.data = data
+        self.compute = compute
+        self.seed = seed
+        self.store = store
+        self._checkpoint: Checkpoint | None = None
+        self._engine: tuple[str, TorchEngine] | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        if self._checkpoint is None:
+            self._checkpoint = self._resolve()
+        return self._checkpoint
+
+    def benchmark(self, benchmark: Benchmark) -> LmEvalBenchmark:
+        return LmEvalBenchmark(benchmark, self.data, self.seed)
+
+    def items(self, benchmark: LmEvalBenchmark, count: int) -> list[Item]:
+        return benchmark.items(count, self.store)
+
+    def measure(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> Measurement:
+        """Scores of the items, in order; only what the store lacks is computed, a chunk at a time.
+
+        Raises:
+            QllmError: if the model cannot be made or loaded, or gives scores that are no numbers.
+        """
+        key = digest(self._identity(regime, benchmark))
+        name = benchmark.benchmark.name
+        size = benchmark.benchmark.chunk
+        scores: list[ItemScore] = []
+        for start in range(0, len(items), size):
+            chunk = items[start : start + size]
+            scores += self._chunk(regime, benchmark, key, chunk)
+            self.store.progress(f"{name}[{regime.name}] {len(scores)}/{len(items)} items")
+        return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
+
+    def provenance(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
+        return {
+            **self._identity(regime, benchmark),
+            "data": self.data.describe(benchmark.benchmark),
+            "seed": self.seed,
+            "machine": platform.machine(),
+        }
+
+    def is_stored(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> bool:
+        """Whether the store has the scores of all these items."""
+        key = digest(self._identity(regime, benchmark))
+        size = benchmark.benchmark.chunk
+        chunks = [[item.id for item in items[start : start + size]] for start in range(0, len(items), size)]
+        return all(self._stored(("measurements", key, digest(ids)), ids) is not None for ids in chunks)
+
+    def _chunk(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        ids = [item.id for item in items]
+        place = ("measurements", key, digest(ids))
+        found = self._stored(place, ids)
+        if found is None:
+            with self.store.lock(f"measure-{place[1]}-{place[2]}"):
+                found = self._stored(place, ids)
+                if found is None:
+                    found = benchmark.score(items, self.engine(regime, items))
+                    self.store.write([score.to_json() for score in found], *place)
+        return found
+
+    def _stored(self, place: tuple[str, ...], ids: Sequence[str]) -> list[ItemScore] | None:
+        content = self.store.read(*place)
+        scores = None if content is None else [ItemScore(**fields) for fields in content]
+        return scores if scores is not None and [score.id for score in scores] == list(ids) else None
+
+    def _identity(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
+        return {
+            "weights": self.checkpoint.weights,
+            "tokenizer": self.checkpoint.tokenizer,
+            "regime": self._recipe(regime),
+            "benchmark": benchmark.identity(),
+            "dtype": self.compute.dtype,
+            "device": self.compute.device.split(":")[0],
+            "engine": _engine_version(),
+        }
+
+    def _recipe(self, regime: Regime) -> dict[str, Any]:
+        recipe = regime.recipe()
+        return recipe | {"seed": self.seed} if "calibration" in regime.options else recipe
+
+    def engine(self, regime: Regime, items: Sequence[Item]) -> TorchEngine:
+        """The regime's model, loaded (and quantized, if the store has no artifact) at the first call."""
+        if self._engine is None or self._engine[0] != regime.name:
+            import gc
+
+            self._engine = None
+            gc.collect()
+            self._engine = (regime.name, self._load(regime))
+        engine = self._engine[1]
+        engine.packed = self._can_pack(regime, engine, items)
+        return engine
+
+    def _load(self, regime: Regime) -> TorchEngine:
+        try:
+            import torch
+
+            from pytest_qllm.engine.torch_engine import TorchEngine
+            from pytest_qllm.models.loader import load_dense, load_tokenizer
+        except ImportError as error:
+            raise UnavailableError(f"models need {error.name}: pip install 'pytest-qllm[model]'") from None
+        from pytest_qllm.regimes.backends import backend
+
+        torch.set_num_threads(self.compute.threads)
+        dtype = getattr(torch, self.compute.dtype)
+        tokenizer = load_tokenizer(self.checkpoint.path)
+        if regime.is_baseline:
+            model = load_dense(self.checkpoint.path, dtype, self.compute.device)
+        else:
+            artifact = self.artifact(regime)
+            self.store.progress(f"loading {regime.name}")
+            model = backend(regime).load(artifact, dtype, self.compute.device)
+        return TorchEngine(model, tokenizer, packed=False)
+
+    def artifact(self, regime: Regime) -> Path:
+        """The quantized model in the store, made at the first call.
+
+        Raises:
+            QllmError: if the library fails; nothing of the attempt is kept.
+        """
+        from pytest_qllm.benchmarks.data import calibration_texts
+        from pytest_qllm.regimes.backends import backend
+
+        key = digest([self.checkpoint.weights, self.checkpoint.tokenizer, self._recipe(regime)])
+
+        def make(into: Path) -> None:
+            self.store.progress(f"quantizing to {regime.name} (once)")
+            texts = calibration_texts(self.data.cache) if "calibration" in regime.options else []
+            try:
+                backend(regime).build(regime, self.checkpoint.path, texts, self.seed, into)
+            except (QllmError, MemoryError, OSError):
+                raise
+            except Exception as error:  # each library raises its own; the user needs its name and first line
+                line = (str(error).splitlines() or [""])[0]
+                raise QllmError(
+                    f"{regime.library} cannot make {regime.name} ({type(error).__name__}: {line})"
+                ) from error
+
+        return self.store.directory("artifacts", f"{regime.name}-{key}", make=make)
+
+    def _can_pack(self, regime: Regime, engine: TorchEngine, items: Sequence[Item]) -> bool:
+        """Whether the model's attention honours the tree mask: found on the baseline, kept in the store.
+
+        It is a property of the architecture. A regime that quantizes activations changes its scores with the batch,
+        so that its own plain and packed scores cannot tell.
+        """
+        place = ("packing", digest([self.checkpoint.weights, self.compute.dtype, _engine_version()]))
+        known = self.store.read(*place)
+        probes = [
+            item.continuations() for item in items[:4] if item.output_type in ("multiple_choice", "loglikelihood")
+        ]
+        if known is None and probes:
+            with self.store.lock(f"packing-{place[1]}"):
+                known = self.store.read(*place)
+                if known is None:
+                    reference = engine if regime.is_baseline else self._load(_BASELINE)
+                    difference = reference.agrees(probes, PACKING_TOLERANCE[self.compute.dtype])
+                    known = {"packed": difference is not None, "largest_difference": difference}
+                    self.store.write(known, *place)
+        return bool(known and known["packed"])
+
+
+_BASELINE = Regime("fp16", "none", 16)
+
+
+def _engine_version() -> dict[str, Any]:
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
+    return {"version": VERSION, **versions}

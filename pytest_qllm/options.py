@@ -1,0 +1,213 @@
+"""The --qllm-* options and their ini twins, read once into one frozen Settings."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_qllm.errors import QllmError
+
+INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Option:
+    name: str
+    default: str
+    metavar: str
+    help: str
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def flag(self) -> str:
+        return f"--qllm-{self.name.replace('_', '-')}"
+
+    @property
+    def ini(self) -> str:
+        return f"qllm_{self.name}"
+
+
+OPTIONS = (
+    Option(
+        "model",
+        "smollm2-135m",
+        "MODEL",
+        "what is gated: a hub id, a directory with safetensors, a GGUF file, or smollm2-135m (built in)",
+    ),
+    Option(
+        "regimes",
+        "bnb-int8,bnb-nf4,gptq-4bit,gptq-3bit,gptq-2bit",
+        "NAMES",
+        "regimes to compare with fp16, separated by commas; see `pytest-qllm list`",
+    ),
+    Option(
+        "dtype",
+        "auto",
+        "DTYPE",
+        "what baseline and candidates are computed in; auto: float16 on a GPU, bfloat16 on a CPU that has it natively, "
+        "else float32",
+        DTYPES,
+    ),
+    Option("device", "auto", "DEVICE", "auto, cpu, cuda, or cuda:N"),
+    Option("max_items", "0", "N", "at most N items of each benchmark (0: as many as the suite says)"),
+    Option("data", "auto", "SOURCE", "items from: auto (pinned wheels), hub, or a directory"),
+    Option("store", "", "DIR", "where measurements and artifacts are kept (default: in the user's cache)"),
+    Option("report", "reports", "DIR", "where qllm.json is written"),
+    Option("seed", "0", "SEED", "seed of the order of the items and of the calibration samples"),
+    Option(
+        "inconclusive",
+        "fail",
+        "WHAT",
+        "what a test does whose loss is proven neither smaller nor larger than its tolerance",
+        INCONCLUSIVE_CHOICES,
+    ),
+    Option("tolerances", "", "FILE", "TOML file with [tool.qllm.tolerances] (default: pyproject.toml of the rootdir)"),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("qllm", "gates for quantized language models")
+    for option in OPTIONS:
+        default = f" (default: {option.default})" if option.default else ""
+        choices = f" [{'|'.join(option.choices)}]" if option.choices else ""
+        group.addoption(
+            option.flag, dest=option.ini, metavar=option.metavar, default=None, help=option.help + choices + default
+        )
+        parser.addini(option.ini, f"twin of {option.flag}", default=option.default)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All options, checked."""
+
+    model: str
+    regimes: tuple[str, ...]
+    dtype: str
+    device: str
+    max_items: int
+    data: str
+    store: Path
+    report: Path
+    seed: int
+    inconclusive: str
+    tolerances: Mapping[str, Any]
+    tolerances_file: str
+    workers: int
+    changed: tuple[str, ...]
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> Settings:
+        """Command line over ini over default.
+
+        Raises:
+            pytest.UsageError: naming the option, what was given, and what would do.
+        """
+        given = {option.name: _value(config, option) for option in OPTIONS}
+        for option in OPTIONS:
+            if option.choices and given[option.name] not in option.choices:
+                raise pytest.UsageError(
+                    f"{option.flag} is {given[option.name]!r}; expected one of {', '.join(option.choices)}"
+                )
+        root = config.rootpath
+        tolerances, file = _tolerances(given["tolerances"], root)
+        data = given["data"]
+        if data not in ("auto", "hub") and not (root / Path(data).expanduser()).is_dir():
+            raise pytest.UsageError(f"--qllm-data is {data!r}; expected auto, hub, or an existing directory")
+        regimes = tuple(name.strip() for name in given["regimes"].split(",") if name.strip())
+        if not regimes:
+            raise pytest.UsageError("--qllm-regimes is empty; expected names such as bnb-int8,gptq-4bit")
+        return cls(
+            model=given["model"],
+            regimes=regimes,
+            dtype=given["dtype"],
+            device=_device(given["device"]),
+            max_items=_natural("--qllm-max-items", given["max_items"]),
+            data=data if data in ("auto", "hub") else str((root / Path(data).expanduser()).resolve()),
+            store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
+            report=root / Path(given["report"]).expanduser(),
+            seed=_natural("--qllm-seed", given["seed"]),
+            inconclusive=given["inconclusive"],
+            tolerances=tolerances,
+            tolerances_file=file,
+            workers=_workers(config),
+            changed=tuple(
+                f"{option.flag}={shlex.quote(given[option.name])}"
+                for option in OPTIONS
+                if given[option.name] != option.default and option.name not in ("regimes", "report")
+            ),
+        )
+
+    def rerun(self, nodeid: str, regime: str) -> str:
+        """The command that runs one test of this session again."""
+        return " ".join(["pytest", shlex.quote(nodeid), f"--qllm-regimes={regime}", *self.changed])
+
+    def to_json(self) -> dict[str, Any]:
+        content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "changed"}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()} | {
+            "regimes": list(self.regimes),
+            "tolerances": dict(self.tolerances),
+        }
+
+
+def cache_directory() -> Path:
+    """Where fetched models and data are kept, for all runs of this user."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pytest-qllm")
+
+
+def _value(config: pytest.Config, option: Option) -> str:
+    given = config.getoption(option.ini)
+    return str(config.getini(option.ini) if given is None else given)
+
+
+def _natural(flag: str, given: str) -> int:
+    if not given.isdecimal():
+        raise pytest.UsageError(f"{flag} is {given!r}; expected a whole number from 0")
+    return int(given)
+
+
+def _device(given: str) -> str:
+    kind, _, index = given.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise pytest.UsageError(f"--qllm-device is {given!r}; expected auto, cpu, cuda, or cuda:N")
+    return given
+
+
+def _tolerances(given: str, root: Path) -> tuple[Mapping[str, Any], str]:
+    path = root / Path(given).expanduser() if given else root / "pyproject.toml"
+    if not path.is_file():
+        if given:
+            raise pytest.UsageError(f"--qllm-tolerances is {given!r}; there is no such file")
+        return {}, "defaults"
+    try:
+        return read_tolerances(path), str(path)
+    except QllmError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def read_tolerances(path: Path) -> Mapping[str, Any]:
+    """``[tool.qllm.tolerances]`` of a TOML file, empty if it has none.
+
+    Raises:
+        QllmError: if the file is no TOML or has something else there.
+    """
+    try:
+        tables = tomllib.loads(path.read_text()).get("tool", {}).get("qllm", {}).get("tolerances", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise QllmError(f"{path} is not valid TOML: {error}") from error
+    if not isinstance(tables, dict):
+        raise QllmError(f"{path}: tool.qllm.tolerances is {tables!r}; expected tables such as accuracy = {{8 = 0.02}}")
+    return tables
+
+
+def _workers(config: pytest.Config) -> int:
+    workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
+    return int(workerinput["workercount"]) if workerinput else 1

@@ -1,0 +1,61 @@
+"""pytest's hooks, each a few lines that call into another module. Importing this imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_qllm import hookspecs, options, schedule, session
+from pytest_qllm.errors import QllmError
+from pytest_qllm.fixtures import gate, regime
+from pytest_qllm.session import Session, session_of
+from pytest_qllm.stash import SESSION
+
+__all__ = ["gate", "regime"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "qllm_tolerance(value): tolerance of this test, for every width or by width such as {4: 0.05, 2: 0.1}",
+    )
+    config.addinivalue_line("markers", "qllm_items(n): number of items that this test measures")
+    try:
+        config.stash[SESSION] = Session.start(config)
+    except QllmError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(config.stash[SESSION], "qllm-session")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "regime" in metafunc.fixturenames:
+        names = session_of(metafunc.config).regime_names
+        metafunc.parametrize("regime", names, ids=names, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    schedule.order(items, session_of(config).regime_names)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    session.attach(item, report)
+    return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return schedule.make_scheduler(config, log, session_of(config).regime_names)

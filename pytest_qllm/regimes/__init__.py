@@ -1,0 +1,1 @@
+"""What is compared: the ways to quantize a model."""

@@ -1,0 +1,1 @@
+"""Verdicts in, text out. Pure: knows neither pytest nor a model."""

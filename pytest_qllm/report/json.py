@@ -1,0 +1,59 @@
+"""qllm.json: the session's verdicts with their evidence and provenance. Its schema is docs/reference/qllm-json.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_qllm.errors import QllmError
+from pytest_qllm.report.record import Record
+
+SCHEMA = "pytest-qllm/1"
+
+
+def document(
+    contents: Sequence[Mapping[str, Any]], errors: Sequence[Mapping[str, str]], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The report as JSON content."""
+    records = [Record.from_json(content) for content in contents]
+    return {
+        "schema": SCHEMA,
+        "provenance": dict(provenance),
+        "baselines": [_baseline(record) for record in records if record.outcome is None],
+        "verdicts": [_verdict(record) for record in records if record.outcome is not None],
+        "errors": list(errors),
+    }
+
+
+def write(
+    path: Path,
+    records: Sequence[Mapping[str, Any]],
+    errors: Sequence[Mapping[str, str]],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write the report.
+
+    Raises:
+        QllmError: if the directory cannot be written.
+    """
+    content = json.dumps(document(records, errors, provenance), indent=2, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content + "\n")
+    except OSError as error:
+        raise QllmError(f"cannot write {path}: {error.strerror}; choose another --qllm-report") from error
+
+
+def _baseline(record: Record) -> dict[str, Any]:
+    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline")
+    content = record.to_json()
+    return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
+
+
+def _verdict(record: Record) -> dict[str, Any]:
+    content = record.to_json()
+    content["verdict"] = content.pop("outcome")
+    content["flips"] = {"broken": content.pop("broken"), "mended": content.pop("mended")}
+    return content

@@ -1,0 +1,110 @@
+"""What a test tells the session: one record, plain JSON content that crosses processes on the test's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pytest_qllm.verdict.verdict import Outcome, Scale
+
+
+@dataclass(frozen=True)
+class Record:
+    """A verdict with its evidence, or a baseline's score (``outcome`` None).
+
+    Proportions and ratios, not percent; see docs/reference/qllm-json.md.
+    """
+
+    model: str
+    regime: str
+    method: str
+    bits: int
+    benchmark: str
+    dimension: str
+    metric: str
+    scale: str
+    n: int
+    baseline: float
+    outcome: str | None = None
+    candidate: float | None = None
+    effect: float | None = None
+    ci: tuple[float, float] | None = None
+    alphas: tuple[float, float] | None = None
+    interval: str | None = None
+    tolerance: float | None = None
+    broken: int | None = None
+    mended: int | None = None
+    planned: int | None = None
+    reason: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Record:
+        return cls(**content)
+
+    def to_json(self) -> dict[str, Any]:
+        content = asdict(self)
+        for name in ("ci", "alphas"):
+            if content[name] is not None:
+                content[name] = [_finite(value) for value in content[name]]
+        return content
+
+    @property
+    def is_ratio(self) -> bool:
+        return self.scale == Scale.RATIO
+
+    def score(self, value: float) -> str:
+        """A score for people: ``53.0 %``, or a perplexity as ``23.89``."""
+        return f"{value:.2f}" if self.is_ratio else f"{100 * value:.1f} %"
+
+    def change(self, value: float) -> str:
+        """An effect or a bound for people: ``-2.5`` points, or ``x1.27``."""
+        return f"x{value:.3g}" if self.is_ratio else f"{100 * value:+.1f}"
+
+    def cell(self) -> str:
+        """One cell of the summary."""
+        if self.outcome is None:
+            return self.score(self.baseline)
+        if self.outcome == Outcome.NO_SIGNAL:
+            return "no signal"
+        word = {"INCONCLUSIVE": "INCONCL."}.get(self.outcome, self.outcome)
+        return f"{word} {self.change(self.effect)}" if self.effect is not None else word
+
+    def message(self, rerun: str) -> str:
+        """What a failed or skipped test says; reads at once."""
+        subject = f"{self.outcome}: {self.benchmark} on {self.regime} ({self.method}, {self.bits} bits) of {self.model}"
+        if self.effect is None or self.ci is None or self.candidate is None or self.tolerance is None:
+            return f"{subject}: {self.reason}\n  rerun       {rerun}"
+        unit = "of the baseline's perplexity" if self.is_ratio else "points"
+        allowed = self.change(self.tolerance if self.is_ratio else -self.tolerance)
+        low, high = map(self.change, self.ci)
+        lines = [
+            f"{subject}{f': {self.reason}' if self.reason else ''}",
+            f"  baseline    {self.metric} {self.score(self.baseline)}",
+            f"  candidate   {self.metric} {self.score(self.candidate)}",
+            f"  effect      {self.change(self.effect)} {unit}, between {low} and {high} ({self._confidence()})",
+            f"  tolerance   {allowed} {unit}: {self._meaning()}",
+            f"  items       {self.n}{f' of {self.planned}' if self.planned and self.planned > self.n else ''}",
+            f"  rerun       {rerun}",
+        ]
+        if self.broken is not None:
+            lines.insert(
+                -1, f"  flips       {self.broken} broken (right to wrong), {self.mended} mended (wrong to right)"
+            )
+        return "\n".join(lines)
+
+    def _confidence(self) -> str:
+        low, high = (f"{100 * (1 - alpha):g} %" for alpha in self.alphas or (0.05, 0.05))
+        return f"each bound one-sided, {low if low == high else f'{low} and {high}'}"
+
+    def _meaning(self) -> str:
+        if self.outcome == Outcome.FAIL:
+            return "the loss is proven larger"
+        if self.outcome == Outcome.PASS:
+            return "the loss is proven smaller"
+        return "the loss is neither proven smaller nor proven larger; more items decide it (--qllm-max-items)"
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) != float("inf") else None

@@ -1,0 +1,74 @@
+"""The summary at the end of a session: regimes as rows, benchmarks as columns, verdict and effect in each cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from pytest_qllm.report.record import Record
+
+Line = tuple[str, dict[str, bool]]
+
+_MARKUP: dict[str, dict[str, bool]] = {"PASS": {"green": True}, "FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
+
+
+def summary(
+    records: Sequence[Record], errors: Sequence[Mapping[str, str]], regimes: Sequence[str], width: int
+) -> Iterator[Line]:
+    """Lines with their markup, as pytest's terminal writer takes them."""
+    yield from _tables(records, regimes, width)
+    yield "", {}
+    counts = Counter(record.outcome for record in records if record.outcome is not None)
+    if counts:
+        yield ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), {"bold": True}
+        yield "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it", {}
+    for error in errors:
+        yield f"ERROR {error['test']}: {error['message']}", {"red": True}
+
+
+def _tables(records: Sequence[Record], regimes: Sequence[str], width: int) -> Iterator[Line]:
+    cells = {(record.regime, record.benchmark): record for record in records}
+    benchmarks = list(dict.fromkeys(record.benchmark for record in records))
+    rows = [name for name in regimes if any(record.regime == name for record in records)]
+    texts = {place: record.cell() for place, record in cells.items()}
+    first = max((len(name) for name in (*rows, "regime")), default=0)
+    for columns in _blocks(benchmarks, rows, texts, width - first):
+        widths = {name: _column(name, rows, texts) for name in columns}
+        yield "", {}
+        yield (
+            "  ".join(["regime".ljust(first), *(name.ljust(widths[name]) for name in columns)]).rstrip(),
+            {"bold": True},
+        )
+        for row in rows:
+            parts = [texts.get((row, name), "-").ljust(widths[name]) for name in columns]
+            yield "  ".join([row.ljust(first), *parts]).rstrip(), _row_markup([cells.get((row, n)) for n in columns])
+
+
+def _blocks(
+    benchmarks: Sequence[str], rows: Sequence[str], texts: Mapping[tuple[str, str], str], room: int
+) -> Iterator[list[str]]:
+    """Columns that fit side by side; the others go into a table below."""
+    block: list[str] = []
+    used = 0
+    for name in benchmarks:
+        needed = _column(name, rows, texts) + 2
+        if block and used + needed > room:
+            yield block
+            block, used = [], 0
+        block.append(name)
+        used += needed
+    if block:
+        yield block
+
+
+def _column(name: str, rows: Sequence[str], texts: Mapping[tuple[str, str], str]) -> int:
+    return max(len(name), *(len(texts.get((row, name), "-")) for row in rows), 0)
+
+
+def _row_markup(records: Sequence[Record | None]) -> dict[str, bool]:
+    """The colour of the worst verdict in the row."""
+    outcomes = {record.outcome for record in records if record is not None}
+    for outcome in ("FAIL", "INCONCLUSIVE", "PASS"):
+        if outcome in outcomes:
+            return _MARKUP[outcome]
+    return {}

@@ -1,0 +1,229 @@
+"""One pytest session: what was chosen, the gate of this process, and the records that come back on reports."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_qllm.errors import QllmError
+from pytest_qllm.options import Settings, cache_directory
+from pytest_qllm.regimes.catalog import RegimeCatalog
+from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.schedule import regime_of
+from pytest_qllm.stash import RECORDS, SESSION
+
+if TYPE_CHECKING:
+    from pytest_qllm.gate import Gate, Question
+    from pytest_qllm.progress import Board
+    from pytest_qllm.report.record import Record
+
+
+def session_of(config: pytest.Config) -> Session:
+    return config.stash[SESSION]
+
+
+class Session:
+    """State of the plugin in one process: a worker, the controller, or both at once without xdist."""
+
+    def __init__(self, config: pytest.Config, settings: Settings, regimes: RegimeCatalog) -> None:
+        self.config = config
+        self.settings = settings
+        self.regimes = regimes
+        self.regime_names = [regime.name for regime in regimes.choose(settings.regimes)]
+        self.is_worker = hasattr(config, "workerinput")
+        self.records: list[Mapping[str, Any]] = []
+        self.errors: list[dict[str, str]] = []
+        self._gate: Gate | None = None
+        self._board: Board | None = None
+
+    @classmethod
+    def start(cls, config: pytest.Config) -> Session:
+        settings = Settings.from_config(config)
+        added = [regime for regimes in config.hook.pytest_qllm_regimes() for regime in regimes]
+        return cls(config, settings, RegimeCatalog(added))
+
+    # In the process that runs tests.
+
+    def question(
+        self,
+        node: pytest.Item,
+        regime: Regime,
+        benchmark_name: str,
+        metric: str | None,
+        items: int | None,
+        tolerance: float | None,
+    ) -> Question:
+        """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
+        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+        from pytest_qllm.gate import Question
+        from pytest_qllm.verdict.tolerance import Tolerances, check
+
+        added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
+        catalog = BenchmarkCatalog(added)
+        benchmark = catalog.get(benchmark_name)
+        metric = metric or benchmark.metric
+        tables = Tolerances.from_toml(
+            self.settings.tolerances, [one.name for one in catalog], self.settings.tolerances_file
+        )
+        kind = benchmark.kind
+        allowed = tables.of(benchmark.name, kind, regime.bits)
+        marked = _marked_tolerance(node, regime.bits)
+        for given in (marked, tolerance):
+            if given is not None:
+                allowed = check(given, kind, f"{node.name}")
+        marker = node.get_closest_marker("qllm_items")
+        count = items if items is not None else marker.args[0] if marker and marker.args else benchmark.items
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise QllmError(f"items is {count!r}; expected a whole number from 1")
+        if self.settings.max_items:
+            count = min(count, self.settings.max_items)
+        return Question(benchmark, metric, count, allowed)
+
+    def answer(self, question: Question, regime: Regime) -> Record:
+        gate = self.gate
+        return gate.measure_baseline(question) if regime.is_baseline else gate.ask(question, regime)
+
+    @property
+    def gate(self) -> Gate:
+        if self._gate is None:
+            self._gate = self._make_gate()
+        return self._gate
+
+    def _make_gate(self) -> Gate:
+        from pytest_qllm.benchmarks.data import DataSource
+        from pytest_qllm.compute import choose
+        from pytest_qllm.gate import Gate
+        from pytest_qllm.measure import Laboratory
+        from pytest_qllm.models import source
+        from pytest_qllm.progress import Reporter
+        from pytest_qllm.store import Store
+
+        settings = self.settings
+        reporter = Reporter(settings.store, self.config)
+        store = Store(settings.store, reporter)
+        cache = Store(cache_directory(), reporter)
+        laboratory = Laboratory(
+            lambda: source.resolve(settings.model, cache),
+            DataSource(settings.data, cache),
+            choose(settings.dtype, settings.device, settings.workers),
+            settings.seed,
+            store,
+        )
+        return Gate(laboratory, self.regimes.get(self.regime_names[0]), settings.model)
+
+    def conclude(self, record: Record, node: pytest.Item) -> None:
+        """End the test as its verdict says; a baseline and a PASS go on."""
+        rerun = self.settings.rerun(node.nodeid, record.regime)
+        if record.outcome in (None, "PASS"):
+            return
+        if record.outcome == "NO_SIGNAL":
+            pytest.skip(f"NO_SIGNAL: {record.reason}")
+        message = record.message(rerun)
+        if record.outcome == "INCONCLUSIVE" and self.settings.inconclusive != "fail":
+            if self.settings.inconclusive == "skip":
+                pytest.skip(message)
+            return
+        pytest.fail(message, pytrace=False)
+
+    # In the process that reports.
+
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        from pytest_qllm.progress import Board
+
+        distributed = self.config.getoption("numprocesses", None) or self.config.getoption("tx", None)
+        if not self.is_worker and distributed and not self.config.option.collectonly:
+            self._board = Board(self.settings.store, self.config)
+            self._board.start()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self.is_worker:
+            return
+        records = getattr(report, "qllm", [])
+        self.records += records
+        regime = regime_of(report.nodeid, self.regime_names)
+        if report.failed and not records and regime is not None:
+            lines = [line for line in report.longreprtext.splitlines() if line.strip()]
+            self.errors.append({"test": report.nodeid, "regime": regime, "message": lines[-1] if lines else ""})
+
+    def pytest_sessionfinish(self) -> None:
+        if self._board is not None:
+            self._board.stop()
+        if not self.is_worker and (self.records or self.errors):
+            from pytest_qllm.report.json import write
+
+            write(self.settings.report / "qllm.json", self.records, self.errors, provenance(self.settings))
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.is_worker or not (self.records or self.errors):
+            return
+        from pytest_qllm.report.record import Record
+        from pytest_qllm.report.terminal import summary
+
+        terminal = terminalreporter
+        terminal.section("quantization")
+        records = [Record.from_json(content) for content in self.records]
+        width = terminal._tw.fullwidth
+        for line, markup in summary(records, self.errors, self.regime_names, width):
+            terminal.write_line(line, **markup)
+        terminal.write_line(f"report: {self.settings.report / 'qllm.json'}")
+
+
+def attach(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Put the records of a test on its report: plain content that reaches the controller with it."""
+    if report.when == "call":
+        records = item.stash.get(RECORDS, [])
+        report.qllm = list(records)
+        item._qllm_call_failed = report.failed  # type: ignore[attr-defined]
+        for record in records:
+            for name in ("model", "regime", "benchmark", "outcome", "effect", "tolerance", "n"):
+                if record[name] is not None:
+                    report.user_properties.append((f"qllm.{'verdict' if name == 'outcome' else name}", record[name]))
+            if record["ci"] is not None:
+                report.user_properties += [("qllm.ci_low", record["ci"][0]), ("qllm.ci_high", record["ci"][1])]
+
+
+def provenance(settings: Settings) -> dict[str, Any]:
+    """What a reader needs to run this again: versions, machine, options."""
+    names = [
+        "pytest-qllm",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "lm_eval",
+        "datasets",
+        "numpy",
+        "scipy",
+        "bitsandbytes",
+        "gptqmodel",
+    ]
+    versions = {}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": versions,
+        "hardware": {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
+        "settings": settings.to_json(),
+    }
+
+
+def _marked_tolerance(node: pytest.Item, bits: int) -> float | None:
+    marker = node.get_closest_marker("qllm_tolerance")
+    if marker is None:
+        return None
+    if len(marker.args) != 1 or marker.kwargs:
+        raise QllmError(f"{node.name}: qllm_tolerance takes one argument, a number or a table such as {{4: 0.05}}")
+    value = marker.args[0]
+    if isinstance(value, Mapping):
+        return value.get(bits)
+    return value  # type: ignore[no-any-return]

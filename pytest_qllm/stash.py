@@ -1,0 +1,13 @@
+"""Keys of what the plugin keeps on pytest's objects; a module of its own, so that nothing imports in a circle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    pass
+
+SESSION = pytest.StashKey["Session"]()
+RECORDS = pytest.StashKey[list[dict[str, Any]]]()

@@ -1,0 +1,1 @@
+"""From paired scores to a verdict. Pure numpy and scipy: knows no model, no file and no pytest."""

@@ -1,0 +1,2 @@
+def test_arc_challenge(gate):
+    gate("arc_challenge")

@@ -1,0 +1,2 @@
+def test_arc_easy(gate):
+    gate("arc_easy")

@@ -1,0 +1,2 @@
+def test_gsm8k(gate):
+    gate("gsm8k")

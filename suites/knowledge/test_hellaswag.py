@@ -1,0 +1,2 @@
+def test_hellaswag(gate):
+    gate("hellaswag")

@@ -1,0 +1,2 @@
+def test_mmlu(gate):
+    gate("mmlu")

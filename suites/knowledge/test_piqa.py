@@ -1,0 +1,2 @@
+def test_piqa(gate):
+    gate("piqa")

@@ -1,0 +1,2 @@
+def test_sciq(gate):
+    gate("sciq")

@@ -1,0 +1,2 @@
+def test_story_perplexity(gate):
+    gate("story_perplexity")

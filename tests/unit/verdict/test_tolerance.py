@@ -1,0 +1,117 @@
+"""What may be lost at each width, and how a team overrides it."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_qllm.errors import QllmError
+from pytest_qllm.verdict.tolerance import DEFAULTS, Tolerances, check
+
+
+def from_toml(text: str) -> Tolerances:
+    return Tolerances.from_toml(tomllib.loads(text)["tool"]["qllm"]["tolerances"], "pyproject.toml")
+
+
+def test_the_defaults_hold_where_nothing_is_said():
+    tolerances = Tolerances.from_toml({}, "pyproject.toml")
+    assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 4, 3, 2)] == [0.03, 0.04, 0.06, 0.08]
+    assert [tolerances.of("wikitext", "perplexity", bits) for bits in (8, 4, 3, 2)] == [1.02, 1.08, 1.15, 1.20]
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_fewer_bits_may_lose_more(kind):
+    table = DEFAULTS[kind]
+    assert [table[bits] for bits in sorted(table)] == sorted(table.values(), reverse=True)
+
+
+def test_a_kind_is_overridden_width_by_width():
+    tolerances = from_toml("[tool.qllm.tolerances.accuracy]\n8 = 0.02")
+    assert tolerances.of("hellaswag", "accuracy", 8) == 0.02
+    assert tolerances.of("hellaswag", "accuracy", 4) == 0.04
+    assert tolerances.of("wikitext", "perplexity", 8) == 1.02
+
+
+def test_a_benchmark_s_own_table_goes_before_its_kind_s():
+    tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n4 = 0.05\n8 = 0.01")
+    assert tolerances.of("hellaswag", "accuracy", 8) == 0.01
+    assert tolerances.of("hellaswag", "accuracy", 4) == 0.05
+    assert tolerances.of("arc_easy", "accuracy", 4) == 0.04
+
+
+def test_a_width_that_the_benchmark_s_table_does_not_reach_falls_back_to_its_kind():
+    tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n4 = 0.05")
+    assert tolerances.of("hellaswag", "accuracy", 8) == 0.03
+
+
+def test_overriding_does_not_change_the_defaults():
+    from_toml("[tool.qllm.tolerances.accuracy]\n8 = 0.5")
+    assert DEFAULTS["accuracy"][8] == 0.03
+
+
+@pytest.mark.parametrize(("bits", "row"), [(7, 8), (6, 8), (5, 8), (4, 4), (3, 3), (2, 2), (1, 2)])
+def test_a_width_between_two_rows_takes_the_stricter(bits, row):
+    assert Tolerances(DEFAULTS).of("hellaswag", "accuracy", bits) == DEFAULTS["accuracy"][row]
+
+
+def test_a_width_above_every_row_takes_the_widest():
+    assert Tolerances(DEFAULTS).of("hellaswag", "accuracy", 16) == 0.03
+
+
+def test_one_row_holds_for_every_narrower_width_too():
+    tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n8 = 0.02")
+    assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 4, 2)] == [0.02, 0.02, 0.02]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.dictionaries(st.integers(1, 16).map(str), st.floats(0, 0.99)), st.integers(1, 16))
+def test_any_table_gives_every_width_one_of_its_values(table, bits):
+    tolerances = Tolerances.from_toml({"accuracy": table}, "pyproject.toml")
+    assert tolerances.of("hellaswag", "accuracy", bits) in {*table.values(), *DEFAULTS["accuracy"].values()}
+
+
+@pytest.mark.parametrize("bits", ["four", "4bit", "4.0", "0", "-4", "32", ""])
+def test_a_key_that_is_no_width_is_refused_with_what_would_do(bits):
+    with pytest.raises(QllmError) as refused:
+        Tolerances.from_toml({"accuracy": {bits: 0.05}}, "pyproject.toml")
+    line = str(refused.value)
+    assert line.startswith("pyproject.toml: tolerances.accuracy")
+    assert repr(bits) in line
+    assert "a width from 1 to 16 bits" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("value", ["0.05", "5%", None, True, -0.01, 100, float("nan"), float("inf"), [0.05]])
+def test_a_value_that_is_no_tolerance_is_refused_with_what_would_do(value):
+    with pytest.raises(QllmError) as refused:
+        Tolerances.from_toml({"hellaswag": {"4": value}}, "pyproject.toml")
+    line = str(refused.value)
+    assert line.startswith("pyproject.toml: the tolerance of hellaswag is")
+    assert repr(value) in line
+    assert "0.03" in line
+    assert "1.02" in line
+
+
+@pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])
+def test_a_number_where_a_table_belongs_is_refused(table):
+    with pytest.raises(QllmError, match=r"^pyproject\.toml: tolerances\.accuracy is .*expected a table such as"):
+        Tolerances.from_toml({"accuracy": table}, "pyproject.toml")
+
+
+def test_a_whole_number_is_a_value_too():
+    assert check("hellaswag", 0, "marker") == 0.0
+
+
+@pytest.mark.xfail(strict=True, reason="check() promises 0 to 1 for a difference, and takes anything below 100")
+def test_five_for_five_points_is_refused():
+    with pytest.raises(QllmError):
+        Tolerances.from_toml({"accuracy": {"4": 5}}, "pyproject.toml")
+
+
+@pytest.mark.xfail(strict=True, reason="check() promises from 1 for a ratio of perplexities, and takes anything from 0")
+def test_a_ratio_below_one_is_refused():
+    with pytest.raises(QllmError):
+        Tolerances.from_toml({"perplexity": {"4": 0.08}}, "pyproject.toml")
