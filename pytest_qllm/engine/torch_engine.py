@@ -135,9 +135,8 @@ class TorchEngine:
             logits = self._packed_logits(chosen) if packed else self._plain_logits(chosen)
             for at, row, rows_logits in zip(batch, chosen, logits, strict=True):
                 sizes = [len(targets) for targets in row.targets]
-                results[at] = [
-                    _score(part, targets) for part, targets in zip(rows_logits.split(sizes), row.targets, strict=True)
-                ]
+                split = torch.split(rows_logits, sizes)
+                results[at] = [_score(part, targets) for part, targets in zip(split, row.targets, strict=True)]
         return results
 
     def _packed_logits(self, rows: Sequence[Row]) -> list[torch.Tensor]:
@@ -151,7 +150,7 @@ class TorchEngine:
         places = [(at, place) for at, row in enumerate(rows) for scored in row.scored for place in scored]
         index = torch.tensor(places, device=self.device)
         logits = self.model.get_output_embeddings()(hidden[index[:, 0], index[:, 1]])
-        return list(logits.split([sum(len(scored) for scored in row.scored) for row in rows]))
+        return list(torch.split(logits, [sum(len(scored) for scored in row.scored) for row in rows]))
 
     def _plain_logits(self, rows: Sequence[Row]) -> list[torch.Tensor]:
         """The same through the whole model, each row a plain sequence padded on the right, where causality hides it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.regimes.regime import BASELINE, Regime
@@ -39,7 +39,7 @@ class RegimeCatalog:
     def __init__(self, extra: Iterable[Regime] = ()) -> None:
         self._by_name = {regime.name: regime for regime in (*BUILTIN, *extra)}
 
-    def __iter__(self) -> Iterable[Regime]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Regime]:
         return iter(self._by_name.values())
 
     def get(self, name: str) -> Regime:

@@ -40,9 +40,10 @@ class Regime:
 
     def missing(self) -> str | None:
         """The command that installs what this regime lacks here, or None where it can run."""
-        if not self.library or importlib.util.find_spec(self.library) is not None:
-            return None
-        return f"pip install 'pytest-qllm[{self.extra}]'"
+        for library, extra in (("torch", "model"), (self.library, self.extra)):
+            if library and importlib.util.find_spec(library) is None:
+                return f"pip install 'pytest-qllm[{extra}]'"
+        return None
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the quantized weights, but for the model itself: part of the store's key."""

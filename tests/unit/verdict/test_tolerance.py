@@ -11,13 +11,19 @@ from hypothesis import strategies as st
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.tolerance import DEFAULTS, Tolerances, check
 
+BENCHMARKS = ("hellaswag", "arc_easy", "wikitext")
+
+
+def from_tables(tables) -> Tolerances:
+    return Tolerances.from_toml(tables, BENCHMARKS, "pyproject.toml")
+
 
 def from_toml(text: str) -> Tolerances:
-    return Tolerances.from_toml(tomllib.loads(text)["tool"]["qllm"]["tolerances"], "pyproject.toml")
+    return from_tables(tomllib.loads(text)["tool"]["qllm"]["tolerances"])
 
 
 def test_the_defaults_hold_where_nothing_is_said():
-    tolerances = Tolerances.from_toml({}, "pyproject.toml")
+    tolerances = from_tables({})
     assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 4, 3, 2)] == [0.03, 0.04, 0.06, 0.08]
     assert [tolerances.of("wikitext", "perplexity", bits) for bits in (8, 4, 3, 2)] == [1.02, 1.08, 1.15, 1.20]
 
@@ -61,22 +67,27 @@ def test_a_width_above_every_row_takes_the_widest():
     assert Tolerances(DEFAULTS).of("hellaswag", "accuracy", 16) == 0.03
 
 
-def test_one_row_holds_for_every_narrower_width_too():
+def test_a_benchmark_s_row_does_not_reach_the_rows_of_its_kind_below():
     tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n8 = 0.02")
-    assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 4, 2)] == [0.02, 0.02, 0.02]
+    assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 5, 4, 2)] == [0.02, 0.02, 0.04, 0.08]
+
+
+def test_a_benchmark_s_rows_are_merged_over_its_kind_s_overridden_ones():
+    tolerances = from_toml("[tool.qllm.tolerances]\naccuracy = {8 = 0.01, 4 = 0.02}\nhellaswag = {4 = 0.05}")
+    assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 4, 3)] == [0.01, 0.05, 0.06]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.dictionaries(st.integers(1, 16).map(str), st.floats(0, 0.99)), st.integers(1, 16))
 def test_any_table_gives_every_width_one_of_its_values(table, bits):
-    tolerances = Tolerances.from_toml({"accuracy": table}, "pyproject.toml")
+    tolerances = from_tables({"accuracy": table})
     assert tolerances.of("hellaswag", "accuracy", bits) in {*table.values(), *DEFAULTS["accuracy"].values()}
 
 
 @pytest.mark.parametrize("bits", ["four", "4bit", "4.0", "0", "-4", "32", ""])
 def test_a_key_that_is_no_width_is_refused_with_what_would_do(bits):
     with pytest.raises(QllmError) as refused:
-        Tolerances.from_toml({"accuracy": {bits: 0.05}}, "pyproject.toml")
+        from_tables({"accuracy": {bits: 0.05}})
     line = str(refused.value)
     assert line.startswith("pyproject.toml: tolerances.accuracy")
     assert repr(bits) in line
@@ -87,31 +98,52 @@ def test_a_key_that_is_no_width_is_refused_with_what_would_do(bits):
 @pytest.mark.parametrize("value", ["0.05", "5%", None, True, -0.01, 100, float("nan"), float("inf"), [0.05]])
 def test_a_value_that_is_no_tolerance_is_refused_with_what_would_do(value):
     with pytest.raises(QllmError) as refused:
-        Tolerances.from_toml({"hellaswag": {"4": value}}, "pyproject.toml")
+        from_tables({"hellaswag": {"4": value}})
     line = str(refused.value)
-    assert line.startswith("pyproject.toml: the tolerance of hellaswag is")
+    assert line.startswith("pyproject.toml: hellaswag: the tolerance")
     assert repr(value) in line
     assert "0.03" in line
     assert "1.02" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "refused", "taken"), [("accuracy", [1, 5, -0.01], [0, 0.999]), ("perplexity", [0.08, 0.999], [1, 3.5])]
+)
+def test_a_kind_has_its_own_range(kind, refused, taken):
+    for value in refused:
+        with pytest.raises(QllmError, match="out of range"):
+            from_tables({kind: {"4": value}})
+    for value in taken:
+        assert from_tables({kind: {"4": value}}).of("hellaswag", kind, 4) == value
+
+
+@pytest.mark.parametrize(("kind", "value"), [("accuracy", 1.05), ("perplexity", 0.05)])
+def test_a_benchmark_s_row_for_the_other_kind_is_refused_when_it_is_used(kind, value):
+    tolerances = from_tables({"hellaswag": {"4": value}})
+    with pytest.raises(QllmError, match=rf"^hellaswag: the tolerance {value} is out of range"):
+        tolerances.of("hellaswag", kind, 4)
+
+
+@pytest.mark.parametrize("name", ["hellaswg", "Accuracy", "ppl", ""])
+def test_a_name_that_is_neither_kind_nor_benchmark_is_refused_with_those_that_are(name):
+    with pytest.raises(QllmError) as refused:
+        from_tables({name: {"4": 0.05}})
+    line = str(refused.value)
+    assert line.startswith(f"pyproject.toml: tolerances for {name!r}, which is neither a kind nor a benchmark")
+    assert "accuracy, perplexity, hellaswag, arc_easy, wikitext" in line
 
 
 @pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])
 def test_a_number_where_a_table_belongs_is_refused(table):
     with pytest.raises(QllmError, match=r"^pyproject\.toml: tolerances\.accuracy is .*expected a table such as"):
-        Tolerances.from_toml({"accuracy": table}, "pyproject.toml")
+        from_tables({"accuracy": table})
 
 
 def test_a_whole_number_is_a_value_too():
-    assert check("hellaswag", 0, "marker") == 0.0
+    assert check(0, "accuracy", "marker") == 0.0
 
 
-@pytest.mark.xfail(strict=True, reason="check() promises 0 to 1 for a difference, and takes anything below 100")
-def test_five_for_five_points_is_refused():
-    with pytest.raises(QllmError):
-        Tolerances.from_toml({"accuracy": {"4": 5}}, "pyproject.toml")
-
-
-@pytest.mark.xfail(strict=True, reason="check() promises from 1 for a ratio of perplexities, and takes anything from 0")
-def test_a_ratio_below_one_is_refused():
-    with pytest.raises(QllmError):
-        Tolerances.from_toml({"perplexity": {"4": 0.08}}, "pyproject.toml")
+def test_a_refused_marker_says_where_it_stands():
+    with pytest.raises(QllmError, match=r"^test_x\[bnb-nf4\]: the tolerance 5 is out of range"):
+        check(5, "accuracy", "test_x[bnb-nf4]")

@@ -1,0 +1,104 @@
+"""`pytest-qllm`: shows what can be chosen, what it needs, and what it may lose. Imports no torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_qllm.errors import QllmError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="pytest-qllm", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="regimes and benchmarks, and whether each can run here")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    tolerances = commands.add_parser("tolerances", help="the effective table of tolerances")
+    tolerances.add_argument(
+        "--file", type=Path, default=Path("pyproject.toml"), help="TOML file (default: %(default)s)"
+    )
+    tolerances.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "list":
+            content = listed()
+            print(json.dumps(content, indent=2)) if options.json else _print_list(content)
+        else:
+            table = effective_tolerances(options.file)
+            print(json.dumps(table, indent=2)) if options.json else _print_tolerances(table, options.file)
+    except QllmError as error:
+        print(f"pytest-qllm: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def listed() -> dict[str, list[dict[str, Any]]]:
+    """Every regime and benchmark that can be chosen by name."""
+    from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+    from pytest_qllm.regimes.catalog import RegimeCatalog
+
+    regimes = [
+        {
+            "name": regime.name,
+            "method": regime.method,
+            "bits": regime.bits,
+            "runnable": regime.missing() is None,
+            "needs": regime.missing() or "",
+        }
+        for regime in RegimeCatalog()
+    ]
+    return {"regimes": regimes, "benchmarks": [benchmark.describe() for benchmark in BenchmarkCatalog()]}
+
+
+def effective_tolerances(file: Path) -> dict[str, dict[str, float]]:
+    """Tolerance of every benchmark by width, as a session with this file would apply it."""
+    from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+    from pytest_qllm.options import read_tolerances
+    from pytest_qllm.verdict.tolerance import Tolerances
+
+    catalog = BenchmarkCatalog()
+    given = read_tolerances(file) if file.is_file() else {}
+    tolerances = Tolerances.from_toml(given, [benchmark.name for benchmark in catalog], str(file))
+    widths = sorted({width for table in tolerances.tables.values() for width in table}, reverse=True)
+    return {
+        benchmark.name: {str(bits): tolerances.of(benchmark.name, benchmark.kind, bits) for bits in widths}
+        for benchmark in catalog
+    }
+
+
+def _print_list(content: dict[str, list[dict[str, Any]]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    regimes = Table(title="regimes", title_justify="left", box=None, pad_edge=False)
+    for column in ("name", "method", "bits", "runs here"):
+        regimes.add_column(column)
+    for regime in content["regimes"]:
+        state = "yes" if regime["runnable"] else f"no: {regime['needs']}"
+        regimes.add_row(regime["name"], regime["method"], str(regime["bits"]), state)
+    benchmarks = Table(title="benchmarks", title_justify="left", box=None, pad_edge=False)
+    for column in ("name", "dimension", "items", "source"):
+        benchmarks.add_column(column)
+    for benchmark in content["benchmarks"]:
+        benchmarks.add_row(*(str(benchmark[name]) for name in ("name", "dimension", "items", "source")))
+    console.print(regimes, "", benchmarks, markup=False)
+
+
+def _print_tolerances(table: dict[str, dict[str, float]], file: Path) -> None:
+    source = f"{file} over the defaults" if file.is_file() else "the defaults"
+    print(f"what may be lost against fp16, by bits ({source}); a difference of proportions, or a ratio of perplexities")
+    widths = list(next(iter(table.values())))
+    name_width = max(map(len, table))
+    print("  ".join(["benchmark".ljust(name_width), *(f"{bits:>6}" for bits in widths)]))
+    for name, row in table.items():
+        print("  ".join([name.ljust(name_width), *(f"{row[bits]:6g}" for bits in widths)]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""--qllm-data: where items come from, and what is said of a folder that has none."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Suite, assert_refused
+from tiny import write_documents
+
+
+@pytest.fixture(autouse=True)
+def gates(suite: Suite) -> None:
+    suite.gates("lambada")
+    suite.options["regimes"] = "bnb-int8"
+
+
+def documents(data: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (data / "lambada/test.jsonl").read_text().splitlines()]
+
+
+def test_a_directory_of_the_users(suite: Suite) -> None:
+    suite.run().assert_outcomes(passed=2)
+    assert suite.verdicts["bnb-int8", "lambada"]["provenance"]["data"].startswith(str(suite.options["data"]))
+
+
+def test_a_directory_relative_to_the_root(suite: Suite) -> None:
+    suite.own_data()
+    suite.run(data="data").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("given", ["no/such/folder", "wheel", ""])
+def test_a_directory_that_is_not_there_is_a_usage_error(suite: Suite, given: str) -> None:
+    if not given:
+        pytest.xfail("an empty name is taken for the rootdir; then: no folder 'lambada' in it")
+    result = suite.run(data=given)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert_refused(result, f"--qllm-data is {given!r}", "expected auto, hub, or an existing directory")
+
+
+def test_no_folder_of_that_benchmark(suite: Suite) -> None:
+    (suite.path / "data").mkdir()
+    assert_refused(suite.run(data="data"), "has no folder 'lambada'", "lambada/SPLIT.jsonl")
+
+
+def test_an_empty_folder(suite: Suite) -> None:
+    (suite.path / "data/lambada").mkdir(parents=True)
+    assert_refused(suite.run(data="data"), "data/lambada has no data", "expected SPLIT.jsonl")
+
+
+def test_a_folder_of_other_files(suite: Suite) -> None:
+    (suite.path / "data/lambada").mkdir(parents=True)
+    (suite.path / "data/lambada/README.md").write_text("soon")
+    assert_refused(suite.run(data="data"), "data/lambada has no data", "expected SPLIT.jsonl")
+
+
+@pytest.mark.parametrize("content", ['{"text": "ba', "not json at all\n", "\x00\x01\x02"], ids=["cut", "text", "bytes"])
+def test_a_file_that_cannot_be_read(suite: Suite, content: str) -> None:
+    (suite.path / "data/lambada").mkdir(parents=True)
+    (suite.path / "data/lambada/test.jsonl").write_text(content)
+    assert_refused(suite.run(data="data"), "cannot read", "data/lambada/test.jsonl")
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file(suite: Suite, content: str) -> None:
+    (suite.path / "data/lambada").mkdir(parents=True)
+    (suite.path / "data/lambada/test.jsonl").write_text(content)
+    assert_refused(suite.run(data="data"), "lambada", "test.jsonl")
+    assert suite.report["verdicts"] == []
+
+
+def test_only_a_split_that_is_not_evaluated(suite: Suite) -> None:
+    folder = suite.own_data() / "lambada"
+    (folder / "test.jsonl").rename(folder / "train.jsonl")
+    assert_refused(suite.run(), "has the splits train for lambada", "none of which the task evaluates on")
+
+
+def test_documents_without_the_field(suite: Suite) -> None:
+    write_documents(suite.path / "data/lambada/test.jsonl", [{"story": f"ba da {at}"} for at in range(20)])
+    assert_refused(suite.run(data="data"), "lm-eval cannot prepare lambada")
+
+
+def test_one_document_without_the_field(suite: Suite) -> None:
+    data = suite.own_data()
+    with (data / "lambada/test.jsonl").open("a") as file:
+        file.write('{"words": "ba da"}\n')
+    assert_refused(suite.run(), "lambada", "data/lambada")
+
+
+def test_an_answer_that_is_none_of_the_choices(suite: Suite) -> None:
+    suite.gates("arc_easy")
+    data = suite.own_data()
+    riddle = {"question": "ba", "choices": {"text": ["da", "ga"], "label": ["A", "B"]}, "answerKey": "E"}
+    with (data / "arc_easy/validation.jsonl").open("a") as file:
+        file.write(json.dumps(riddle) + "\n")
+    assert_refused(suite.run("test_arc_easy.py"), "arc_easy", "data/arc_easy")
+
+
+@pytest.mark.parametrize("stories", [["", " "], ["ba da"] * 20], ids=["empty", "one text many times"])
+def test_texts_that_prove_nothing(suite: Suite, stories: list[str]) -> None:
+    suite.gates("story_perplexity")
+    write_documents(suite.path / "data/story_perplexity/validation.jsonl", [{"story": story} for story in stories])
+    result = suite.run("test_story_perplexity.py", data="data")
+    assert "INTERNALERROR" not in result.stdout.str()
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+    assert result.parseoutcomes()["failed"] >= 1
+    assert "PASS" not in suite.outcomes.values()
+
+
+def test_a_document_that_is_there_twice_counts_once(suite: Suite) -> None:
+    data = suite.own_data()
+    write_documents(data / "lambada/test.jsonl", documents(data) * 2)
+    suite.run()
+    assert suite.verdicts["bnb-int8", "lambada"]["n"] == 120
+
+
+def test_an_edited_file_is_read_again(suite: Suite) -> None:
+    data = suite.own_data()
+    suite.run()
+    write_documents(data / "lambada/test.jsonl", documents(data)[:100])
+    suite.run()
+    assert suite.verdicts["bnb-int8", "lambada"]["n"] == 100
+
+
+def test_the_same_items_in_another_order_and_format_are_the_same_items(suite: Suite) -> None:
+    data = suite.own_data()
+    suite.run()
+    before = suite.verdicts["bnb-int8", "lambada"]
+    texts = documents(data)[::-1]
+    (data / "lambada/test.jsonl").unlink()
+    with (data / "lambada/test.csv").open("w") as file:
+        writer = csv.DictWriter(file, ["text"])
+        writer.writeheader()
+        writer.writerows(texts)
+    suite.scored.clear()
+    suite.run()
+    assert suite.scored == []
+    assert suite.verdicts["bnb-int8", "lambada"] == before
+
+
+def test_the_hub_without_network(suite: Suite) -> None:
+    assert_refused(suite.run(data="hub"), "lm-eval cannot prepare lambada from hub EleutherAI/lambada_openai")
