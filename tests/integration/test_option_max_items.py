@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 from conftest import Suite, assert_refused
 
+ENDLESS_INTERVAL = (
+    "Record.to_json meets its own None for an endless bound when the report is written: the session ends in a "
+    "TypeError, without summary and without qllm.json"
+)
+
 
 @pytest.fixture(autouse=True)
 def regimes(suite: Suite) -> None:
@@ -57,8 +62,21 @@ def test_more_items_are_the_same_items_and_others(suite: Suite) -> None:
 
 def test_few_items_prove_nothing(suite: Suite) -> None:
     suite.gates("lambada", "story_perplexity")
-    suite.run(max_items=1).assert_outcomes(passed=2, skipped=1, failed=1)
-    assert set(suite.outcomes.values()) == {"NO_SIGNAL", "INCONCLUSIVE"}
+    suite.run(max_items=7).assert_outcomes(passed=2, failed=2)
+    assert set(suite.outcomes.values()) == {"INCONCLUSIVE"}
+
+
+def test_one_answer_proves_nothing(suite: Suite) -> None:
+    suite.gates("lambada")
+    suite.run(max_items=1).assert_outcomes(passed=1, skipped=1)
+    assert set(suite.outcomes.values()) == {"NO_SIGNAL"}
+
+
+@pytest.mark.xfail(strict=True, reason=ENDLESS_INTERVAL)
+def test_one_text_proves_nothing(suite: Suite) -> None:
+    suite.gates("story_perplexity")
+    suite.run(max_items=1).assert_outcomes(passed=1, failed=1)
+    assert set(suite.outcomes.values()) == {"INCONCLUSIVE"}
 
 
 @pytest.mark.parametrize("given", ["-1", "ten", "1.5", "", "1e3"])
