@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def regime(request: pytest.FixtureRequest) -> Regime:
+def qllm_regime(request: pytest.FixtureRequest) -> str:
+    """Name of the regime under test; what is parametrized. A project's own ``regime`` or ``gate`` is left alone."""
+    return str(request.param)
+
+
+@pytest.fixture
+def regime(request: pytest.FixtureRequest, qllm_regime: str) -> Regime:
     """The regime under test: the baseline ``fp16`` or one of ``--qllm-regimes``."""
-    regime = session_of(request.config).regimes.get(request.param)
+    regime = session_of(request.config).regimes.get(qllm_regime)
     missing = regime.missing()
     if missing is not None:
         pytest.skip(f"{regime.name} needs a library that is not here: {missing}")

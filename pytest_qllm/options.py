@@ -149,11 +149,11 @@ class Settings:
         return " ".join(["pytest", shlex.quote(nodeid), f"--qllm-regimes={regime}", *self.changed])
 
     def to_json(self) -> dict[str, Any]:
+        """Every option as it is in force; the tolerances as written, of which a TOML value may be anything."""
         content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "changed"}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()} | {
-            "regimes": list(self.regimes),
-            "tolerances": dict(self.tolerances),
-        }
+        content["tolerances"] = str(dict(self.tolerances))
+        content["regimes"] = list(self.regimes)
+        return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()}
 
 
 def cache_directory() -> Path:

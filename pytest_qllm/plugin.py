@@ -9,11 +9,11 @@ import pytest
 
 from pytest_qllm import hookspecs, options, schedule, session
 from pytest_qllm.errors import QllmError
-from pytest_qllm.fixtures import gate, regime
+from pytest_qllm.fixtures import gate, qllm_regime, regime
 from pytest_qllm.session import Session, session_of
 from pytest_qllm.stash import SESSION
 
-__all__ = ["gate", "regime"]
+__all__ = ["gate", "qllm_regime", "regime"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -38,9 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "regime" in metafunc.fixturenames:
+    if "qllm_regime" in metafunc.fixturenames:
         names = session_of(metafunc.config).regime_names
-        metafunc.parametrize("regime", names, ids=names, indirect=True)
+        metafunc.parametrize("qllm_regime", names, ids=names, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

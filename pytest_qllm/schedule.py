@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def regime_of(nodeid: str, regimes: Sequence[str]) -> str | None:
     """The regime in a test's id (``test_x[gptq-4bit]``, ``test_x[en-gptq-4bit]``), or None."""
-    _, bracket, parameters = nodeid.partition("[")
+    _, bracket, parameters = nodeid.rpartition("::")[2].partition("[")
     if not bracket:
         return None
-    parameters = f"-{parameters.rsplit(']', 1)[0]}-"
+    parameters = f"-{parameters.removesuffix(']')}-"
     found = [name for name in regimes if f"-{name}-" in parameters]
     return max(found, key=len, default=None)
 
@@ -28,9 +28,8 @@ def order(items: list[pytest.Item], regimes: Sequence[str]) -> None:
     ranks = {name: rank for rank, name in enumerate(regimes)}
 
     def rank(item: pytest.Item) -> int:
-        if "regime" not in getattr(item, "fixturenames", ()):
-            return -1
-        return ranks.get(getattr(item, "callspec").params.get("regime", ""), -1)  # noqa: B009
+        callspec = getattr(item, "callspec", None)
+        return -1 if callspec is None else ranks.get(callspec.params.get("qllm_regime", ""), -1)
 
     items.sort(key=rank)
 
@@ -65,10 +64,26 @@ def _scheduler_class() -> Any:
             self.workqueue.move_to_end(scope, last=False)
             super()._assign_work_unit(node)
 
+        def remove_node(self, node: WorkerController) -> str | None:
+            # xdist's own puts finished tests and the crashed one back as well, which leaves its successor waiting.
+            workload = self.assigned_work.pop(node)
+            self.current.pop(node, None)
+            unfinished = [nodeid for unit in workload.values() for nodeid, done in unit.items() if not done]
+            if not unfinished:
+                return None
+            crashed: str = unfinished[0]
+            for nodeid in unfinished[1:]:
+                self.workqueue[nodeid] = {nodeid: False}
+            for other in self.assigned_work:
+                self._reschedule(other)
+            return crashed
+
         def _reschedule(self, node: WorkerController) -> None:
-            # Hold one test beside the running one, not two: what waits for a worker, no idle worker can take.
-            if node.shutting_down or not self.workqueue or self._pending_of(self.assigned_work[node]) < 2:
+            if not self.workqueue:
                 super()._reschedule(node)
+            # Hold one test beside the running one, not two: what waits for a worker, no idle worker can take.
+            while not node.shutting_down and self.workqueue and self._pending_of(self.assigned_work[node]) < 2:
+                self._assign_work_unit(node)
 
         def _next(self, node: WorkerController) -> str:
             waiting: dict[str | None, list[str]] = {}

@@ -42,6 +42,7 @@ class Session:
         self.errors: list[dict[str, str]] = []
         self._gate: Gate | None = None
         self._board: Board | None = None
+        self._report_line = ""
 
     @classmethod
     def start(cls, config: pytest.Config) -> Session:
@@ -163,7 +164,11 @@ class Session:
         if not self.is_worker and (self.records or self.errors):
             from pytest_qllm.report.json import write
 
-            write(self.settings.report / "qllm.json", self.records, self.errors, provenance(self.settings))
+            try:
+                write(self.settings.report / "qllm.json", self.records, self.errors, provenance(self.settings))
+                self._report_line = f"report: {self.settings.report / 'qllm.json'}"
+            except QllmError as error:
+                self._report_line = f"no report: {error}"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.is_worker or not (self.records or self.errors):
@@ -177,7 +182,7 @@ class Session:
         width = terminal._tw.fullwidth
         for line, markup in summary(records, self.errors, self.regime_names, width):
             terminal.write_line(line, **markup)
-        terminal.write_line(f"report: {self.settings.report / 'qllm.json'}")
+        terminal.write_line(self._report_line)
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -231,5 +236,5 @@ def _marked_tolerance(node: pytest.Item, bits: int) -> float | None:
         raise QllmError(f"{node.name}: qllm_tolerance takes one argument, a number or a table such as {{4: 0.05}}")
     value = marker.args[0]
     if isinstance(value, Mapping):
-        return value.get(bits)
+        return {str(width): allowed for width, allowed in value.items()}.get(str(bits))
     return value  # type: ignore[no-any-return]

@@ -63,7 +63,7 @@ class Store:
         try:
             envelope = json.loads(self._json(*parts).read_text())
             content = envelope["content"]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError):
             return None
@@ -99,7 +99,11 @@ class Store:
                 unfinished = path.parent / f".{path.name}.unfinished"
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
-                make(unfinished)
+                try:
+                    make(unfinished)
+                except BaseException:
+                    shutil.rmtree(unfinished, ignore_errors=True)
+                    raise
                 unfinished.rename(path)
         return path
 
@@ -113,8 +117,9 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full and error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise
-        if error.errno == errno.ENOSPC:
+        if full:
             raise QllmError(f"the disk of {path} is full; free some space or choose another --qllm-store") from error
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --qllm-store") from error

@@ -133,6 +133,7 @@ BUILTIN: tuple[Benchmark, ...] = (
         _requests("gsm8k/gold_bpb_5shot", "test"),
         "openai/gsm8k",
         chunk=8,
+        open_answers=True,
     ),
     Benchmark(
         "lambada",
@@ -140,9 +141,10 @@ BUILTIN: tuple[Benchmark, ...] = (
         "lambada/lambada_openai.yaml",
         "acc",
         500,
-        150,
+        240,
         _requests("lambada/bpb_0shot", "test"),
         "EleutherAI/lambada_openai",
+        open_answers=True,
     ),
     Benchmark(
         "story_perplexity",

@@ -24,10 +24,15 @@ def load_dense(directory: Path, dtype: torch.dtype, device: str) -> PreTrainedMo
 
     try:
         with quiet():
-            model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, use_safetensors=True)
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                directory, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         line = (str(error).splitlines() or [""])[0]
         raise QllmError(f"transformers cannot load {directory} ({type(error).__name__}: {line})") from error
+    absent = sorted(loading["missing_keys"])
+    if absent:
+        raise QllmError(f"{directory} lacks the weights of {absent[0]} ({len(absent)} in all); fetch or save it again")
     check_finite(model, directory)
     return model.to(device).eval()
 

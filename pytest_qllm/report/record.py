@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any
 
 from pytest_qllm.verdict.verdict import Outcome, Scale
@@ -29,8 +30,8 @@ class Record:
     outcome: str | None = None
     candidate: float | None = None
     effect: float | None = None
-    ci: tuple[float, float] | None = None
-    alphas: tuple[float, float] | None = None
+    ci: Sequence[float | None] | None = None
+    alphas: Sequence[float] | None = None
     interval: str | None = None
     tolerance: float | None = None
     broken: int | None = None
@@ -58,8 +59,10 @@ class Record:
         """A score for people: ``53.0 %``, or a perplexity as ``23.89``."""
         return f"{value:.2f}" if self.is_ratio else f"{100 * value:.1f} %"
 
-    def change(self, value: float) -> str:
+    def change(self, value: float | None) -> str:
         """An effect or a bound for people: ``-2.5`` points, or ``x1.27``."""
+        if value is None or not isfinite(value):
+            return "unbounded"
         return f"x{value:.3g}" if self.is_ratio else f"{100 * value:+.1f}"
 
     def cell(self) -> str:
@@ -106,5 +109,5 @@ class Record:
         return "the loss is neither proven smaller nor proven larger; more items decide it (--qllm-max-items)"
 
 
-def _finite(value: float) -> float | None:
-    return value if abs(value) != float("inf") else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None

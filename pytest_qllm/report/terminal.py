@@ -27,7 +27,11 @@ def summary(
 
 
 def _tables(records: Sequence[Record], regimes: Sequence[str], width: int) -> Iterator[Line]:
-    cells = {(record.regime, record.benchmark): record for record in records}
+    cells: dict[tuple[str, str], Record] = {}
+    for record in records:  # two tests may ask the same of a regime: the worse verdict is shown
+        place = (record.regime, record.benchmark)
+        if place not in cells or _severity(record) > _severity(cells[place]):
+            cells[place] = record
     benchmarks = list(dict.fromkeys(record.benchmark for record in records))
     rows = [name for name in regimes if any(record.regime == name for record in records)]
     texts = {place: record.cell() for place, record in cells.items()}
@@ -63,6 +67,10 @@ def _blocks(
 
 def _column(name: str, rows: Sequence[str], texts: Mapping[tuple[str, str], str]) -> int:
     return max(len(name), *(len(texts.get((row, name), "-")) for row in rows), 0)
+
+
+def _severity(record: Record) -> int:
+    return ("NO_SIGNAL", "PASS", "INCONCLUSIVE", "FAIL").index(record.outcome) if record.outcome else -1
 
 
 def _row_markup(records: Sequence[Record | None]) -> dict[str, bool]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import gc
 import importlib
 import json
 import os
@@ -161,6 +163,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     import bitsandbytes  # noqa: F401
     import datasets
     import lm_eval.api.task
+    import lm_eval.utils
     import torch
     import transformers.integrations.bitsandbytes
     import transformers.models.llama.modeling_llama
@@ -170,7 +173,11 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+        # Two thirds of a tiny run otherwise: it compiles its templates for every item, and we collect garbage.
+        patch.setattr(lm_eval.utils.env, "from_string", functools.cache(lm_eval.utils.env.from_string))
+        gc.freeze()
         yield
+        gc.unfreeze()
     torch.set_num_threads(threads)
 
 

@@ -68,8 +68,8 @@ def test_few_items_prove_nothing(suite: Suite) -> None:
 
 def test_one_answer_proves_nothing(suite: Suite) -> None:
     suite.gates("lambada")
-    suite.run(max_items=1).assert_outcomes(passed=1, skipped=1)
-    assert set(suite.outcomes.values()) == {"NO_SIGNAL"}
+    suite.run(max_items=1)
+    assert set(suite.outcomes.values()) <= {"NO_SIGNAL", "INCONCLUSIVE"}
 
 
 @pytest.mark.xfail(strict=True, reason=ENDLESS_INTERVAL)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -22,10 +24,16 @@ def from_toml(text: str) -> Tolerances:
     return from_tables(tomllib.loads(text)["tool"]["qllm"]["tolerances"])
 
 
-def test_the_defaults_hold_where_nothing_is_said():
-    tolerances = from_tables({})
-    assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 4, 3, 2)] == [0.03, 0.04, 0.06, 0.08]
-    assert [tolerances.of("wikitext", "perplexity", bits) for bits in (8, 4, 3, 2)] == [1.02, 1.08, 1.15, 1.20]
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_the_defaults_hold_where_nothing_is_said(kind):
+    assert {bits: from_tables({}).of("hellaswag", kind, bits) for bits in (8, 4, 3, 2)} == DEFAULTS[kind]
+
+
+def test_the_defaults_are_those_of_the_documentation():
+    page = (Path(__file__).parents[3] / "docs/explanation/tolerances.md").read_text()
+    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \|$", page, re.MULTILINE)
+    assert {int(bits): float(accuracy) for bits, accuracy, _ in rows} == DEFAULTS["accuracy"]
+    assert {int(bits): float(ratio) for bits, _, ratio in rows} == DEFAULTS["perplexity"]
 
 
 @pytest.mark.parametrize("kind", DEFAULTS)
@@ -38,7 +46,7 @@ def test_a_kind_is_overridden_width_by_width():
     tolerances = from_toml("[tool.qllm.tolerances.accuracy]\n8 = 0.02")
     assert tolerances.of("hellaswag", "accuracy", 8) == 0.02
     assert tolerances.of("hellaswag", "accuracy", 4) == 0.04
-    assert tolerances.of("wikitext", "perplexity", 8) == 1.02
+    assert tolerances.of("wikitext", "perplexity", 8) == DEFAULTS["perplexity"][8]
 
 
 def test_a_benchmark_s_own_table_goes_before_its_kind_s():
