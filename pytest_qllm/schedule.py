@@ -18,7 +18,7 @@ def regime_of(nodeid: str, regimes: Sequence[str]) -> str | None:
     _, bracket, parameters = nodeid.rpartition("::")[2].partition("[")
     if not bracket:
         return None
-    parameters = f"-{parameters.removesuffix(']')}-"
+    parameters = f"-{parameters.rpartition(']')[0]}-"  # xdist's loadgroup appends @group
     found = [name for name in regimes if f"-{name}-" in parameters]
     return max(found, key=len, default=None)
 

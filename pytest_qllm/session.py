@@ -151,10 +151,13 @@ class Session:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.is_worker:
             return
-        records = getattr(report, "qllm", [])
-        self.records += records
+        crashed = report.when not in ("setup", "call", "teardown")  # xdist's own report of a test that ended its worker
+        records = getattr(report, "qllm", [] if crashed else None)
         regime = regime_of(report.nodeid, self.regime_names)
-        if report.failed and not records and regime is not None:
+        if records is None or regime is None:
+            return
+        self.records += records
+        if report.failed and not records:
             lines = [line for line in report.longreprtext.splitlines() if line.strip()]
             self.errors.append({"test": report.nodeid, "regime": regime, "message": lines[-1] if lines else ""})
 
@@ -187,6 +190,9 @@ class Session:
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put the records of a test on its report: plain content that reaches the controller with it."""
+    if "qllm_regime" not in getattr(item, "fixturenames", ()):
+        return
+    report.__dict__["qllm"] = []
     if report.when == "call":
         records = item.stash.get(RECORDS, [])
         report.__dict__["qllm"] = list(records)
