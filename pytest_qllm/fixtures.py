@@ -25,7 +25,11 @@ def qllm_regime(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def regime(request: pytest.FixtureRequest, qllm_regime: str) -> Regime:
     """The regime under test: the baseline ``fp16`` or one of ``--qllm-regimes``."""
-    regime = session_of(request.config).regimes.get(qllm_regime)
+    return _runnable(request, qllm_regime)
+
+
+def _runnable(request: pytest.FixtureRequest, name: str) -> Regime:
+    regime = session_of(request.config).regimes.get(name)
     missing = regime.missing()
     if missing is not None:
         pytest.skip(f"{regime.name} needs a library that is not here: {missing}")
@@ -33,13 +37,14 @@ def regime(request: pytest.FixtureRequest, qllm_regime: str) -> Regime:
 
 
 @pytest.fixture
-def gate(request: pytest.FixtureRequest, regime: Regime) -> Iterator[Callable[..., Record]]:
+def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[Callable[..., Record]]:
     """Call it with a benchmark's name: the test passes, fails or skips with the regime's verdict.
 
     ``gate(benchmark, metric=None, items=None, tolerance=None)``: the metric on which the verdict is, the number of
     items, and the tolerance, instead of the benchmark's own. Returns the record of a PASS (or of the baseline).
     """
     session = session_of(request.config)
+    regime = _runnable(request, qllm_regime)
     called = False
 
     def ask(

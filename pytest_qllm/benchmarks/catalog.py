@@ -111,7 +111,7 @@ BUILTIN: tuple[Benchmark, ...] = (
     Benchmark(
         "boolq", "knowledge", "super_glue/boolq/default.yaml", "acc", 500, 40, _arrow("boolq/none"), "aps/super_glue"
     ),
-    Benchmark("sciq", "knowledge", "sciq/sciq.yaml", "acc", 500, 160, _arrow("sciq/none"), "allenai/sciq"),
+    Benchmark("sciq", "knowledge", "sciq/sciq.yaml", "acc", 500, 180, _arrow("sciq/none"), "allenai/sciq"),
     Benchmark(
         "mmlu",
         "knowledge",
@@ -133,7 +133,6 @@ BUILTIN: tuple[Benchmark, ...] = (
         _requests("gsm8k/gold_bpb_5shot", "test"),
         "openai/gsm8k",
         chunk=8,
-        open_answers=True,
     ),
     Benchmark(
         "lambada",
@@ -141,10 +140,9 @@ BUILTIN: tuple[Benchmark, ...] = (
         "lambada/lambada_openai.yaml",
         "acc",
         500,
-        240,
+        150,
         _requests("lambada/bpb_0shot", "test"),
         "EleutherAI/lambada_openai",
-        open_answers=True,
     ),
     Benchmark(
         "story_perplexity",

@@ -13,7 +13,6 @@ Table = Mapping[int, float]
 # Why these: docs/explanation/tolerances.md.
 DEFAULTS: Mapping[str, Table] = {
     "accuracy": {8: 0.03, 4: 0.04, 3: 0.06, 2: 0.08},
-    "exact_match": {8: 0.05, 4: 0.07, 3: 0.10, 2: 0.13},
     "perplexity": {8: 1.03, 4: 1.08, 3: 1.15, 2: 1.20},
 }
 
@@ -22,9 +21,8 @@ DEFAULTS: Mapping[str, Table] = {
 class Tolerances:
     """Tables by kind of metric or by benchmark, each from bits to what may be lost.
 
-    ``accuracy`` is of choices among given answers, ``exact_match`` of open answers, ``perplexity`` of texts. A
-    tolerance of the first two is a difference of proportions (0.03: three points), of a perplexity the largest ratio
-    to the baseline (1.02: two percent more).
+    The tolerance of an ``accuracy`` is a difference of proportions (0.03: three points), that of a ``perplexity`` the
+    largest ratio to the baseline (1.02: two percent more).
     """
 
     tables: Mapping[str, Table]
@@ -69,7 +67,7 @@ def check(value: object, kind: str | None, what: str) -> float:
     Raises:
         QllmError: unless it is a number in range: from 0 below 1 for an accuracy, from 1 for a perplexity.
     """
-    low, high = {"accuracy": (0, 1), "exact_match": (0, 1), "perplexity": (1, 100)}.get(kind or "", (0, 100))
+    low, high = {"accuracy": (0, 1), "perplexity": (1, 100)}.get(kind or "", (0, 100))
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
         raise QllmError(
             f"{what}: the tolerance {value!r} is out of range; expected a difference of proportions such as 0.03, or "

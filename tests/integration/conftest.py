@@ -29,10 +29,11 @@ MORE_REGIMES = """
     def pytest_qllm_regimes():
         return [
             Regime("same", "copy", 8, backend="mine.noise", options={"noise": 0.0}),
+            Regime("slight", "noise", 8, backend="mine.noise", options={"noise": 0.003}),
             Regime("destroyed", "noise", 2, backend="mine.noise", options={"noise": 3.0}),
         ]
 """
-"""A user's conftest: one regime that changes nothing, and one that leaves nothing of the model."""
+"""A user's conftest: regimes that change nothing, next to nothing, and leave nothing of the model."""
 
 NOISE = '''
     """A backend: the dense weights and noise, in units of each matrix's standard deviation."""
@@ -59,6 +60,10 @@ NOISE = '''
 _USER_CACHE = os.environ.get("XDG_CACHE_HOME")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: starts processes that import torch")
+
+
 @dataclass
 class Suite:
     """A user's directory: test files that gate, the options that they run with, and what came out."""
@@ -74,14 +79,16 @@ class Suite:
             self.pytester.makepyfile(**{f"test_{name}": f"def test_{name}(gate):\n    gate({name!r})\n"})
 
     def more_regimes(self) -> None:
-        """A conftest that adds the regimes ``same`` and ``destroyed``."""
+        """A conftest that adds the regimes ``same``, ``slight`` and ``destroyed``."""
         self.pytester.makeconftest(MORE_REGIMES)
         package = self.pytester.mkpydir("mine")
         (package / "noise.py").write_text(_dedented(NOISE))
 
     def run(self, *arguments: str, **options: object) -> pytest.RunResult:
         """Run pytest in this process; ``options`` are --qllm-* over the suite's own (None: not given)."""
-        return self.pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest", *self.arguments(**options), *arguments)
+        return self.pytester.runpytest_inprocess(
+            "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *self.arguments(**options), *arguments
+        )
 
     def arguments(self, **options: object) -> list[str]:
         given = {**self.options, **options}

@@ -67,7 +67,7 @@ def test_a_regime_that_nobody_chose_is_no_test(suite: Suite) -> None:
 
 def test_the_list_of_known_regimes_has_it(suite: Suite) -> None:
     suite.gates("lambada")
-    assert_refused(suite.run(regimes="sane"), "unknown regime 'sane'", "same, destroyed")
+    assert_refused(suite.run(regimes="sane"), "unknown regime 'sane'", "same, slight, destroyed")
 
 
 def test_a_regime_whose_library_is_missing_is_a_skip(suite: Suite) -> None:
@@ -93,7 +93,9 @@ def test_a_backend_that_fails_says_so_in_one_line(suite: Suite) -> None:
     assert list((suite.path / "store/artifacts").glob("same-*")) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a name without a dot is looked for in pytest_qllm.regimes.backends: a traceback")
+@pytest.mark.xfail(
+    strict=True, reason="a name without a dot is looked for in pytest_qllm.regimes.backends: a traceback"
+)
 def test_a_backend_in_a_module_beside_the_conftest(suite: Suite) -> None:
     shutil.move(suite.path / "mine/noise.py", suite.path / "noise.py")
     conftest = suite.path / "conftest.py"
@@ -115,7 +117,12 @@ def test_a_benchmark_of_the_users(suite: Suite) -> None:
         from pytest_qllm.benchmarks.benchmark import Benchmark
 
         def pytest_qllm_benchmarks():
-            return [Benchmark("ours", "domain", "lambada/lambada_openai.yaml", "acc", 100, None, "ours/on-the-hub")]
+            return [
+                Benchmark(
+                    name="ours", dimension="domain", task="lambada/lambada_openai.yaml", metric="acc", items=100,
+                    quick=100, wheel=None, hub="ours/on-the-hub",
+                )
+            ]
         """
     )
     data = suite.own_data()

@@ -88,9 +88,7 @@ def test_a_wrong_value_in_the_file_is_a_usage_error(suite: Suite, name: str, val
         ),
     ],
 )
-def test_relative_paths_are_relative_to_the_root(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_relative_paths_are_relative_to_the_root(suite: Suite, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     suite.own_data()
     suite.own_model()
     ini(suite, **{name: name})

@@ -101,7 +101,7 @@ def test_junit_has_the_verdict_as_properties(suite: Suite, family: str) -> None:
     assert properties["test_lambada[fp16]"]["qllm.regime"] == "fp16"
     failed = properties["test_lambada[bnb-nf4]"]
     assert failed["qllm.verdict"] == "FAIL"
-    assert (failed["qllm.benchmark"], failed["qllm.n"]) == ("lambada", "120")
+    assert (failed["qllm.benchmark"], failed["qllm.n"]) == ("lambada", "40")
     assert float(failed["qllm.ci_low"]) < float(failed["qllm.effect"]) < float(failed["qllm.ci_high"])
     assert "qllm.verdict" not in properties["test_lambada[fp16]"]
 

@@ -21,9 +21,7 @@ def too_few_items(suite: Suite) -> None:
         ("pass", {"passed": 2}),
     ],
 )
-def test_the_test_does_as_told_and_the_verdict_stays(
-    suite: Suite, given: str | None, outcome: dict[str, int]
-) -> None:
+def test_the_test_does_as_told_and_the_verdict_stays(suite: Suite, given: str | None, outcome: dict[str, int]) -> None:
     result = suite.run("-rs", inconclusive=given)
     result.assert_outcomes(**outcome)
     assert suite.outcomes == {("bnb-int8", "lambada"): "INCONCLUSIVE"}

@@ -106,7 +106,10 @@ def test_a_configuration_that_does_not_fit_the_weights(suite: Suite) -> None:
     assert_refused(suite.run(), "transformers cannot load")
 
 
-@pytest.mark.xfail(strict=True, reason="transformers makes up a weight that is not there, and the made-up model is measured; bitsandbytes then fails with an AssertionError")
+@pytest.mark.xfail(
+    strict=True,
+    reason="transformers makes up a weight that is not there, and the made-up model is measured; bitsandbytes then fails with an AssertionError",
+)
 def test_a_weight_that_is_missing(suite: Suite) -> None:
     edit_weights(suite.own_model(), **{"model.layers.1.mlp.up_proj.weight": None})
     assert_refused(suite.run(), "model.layers.1.mlp.up_proj.weight")

@@ -58,7 +58,7 @@ def test_a_rerun_measures_nothing_again(suite: Suite, no_engine: Callable[[], No
 
 def test_a_new_regime_measures_only_itself(suite: Suite) -> None:
     suite.run()
-    assert again(suite, regimes="bnb-int8,bnb-nf4") == CHUNKS
+    assert again(suite, regimes="bnb-int8,bnb-nf4") == CHUNKS[:1]  # its loss is plain after the first
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,6 @@ def test_a_row_has_the_colour_of_its_worst_verdict(outcomes, colour):
     assert markup == ({colour: True} if colour else {})
 
 
-@pytest.mark.xfail(strict=True, reason="the last record of a regime and benchmark hides those before it")
 @pytest.mark.parametrize("metric", ["acc", "acc_norm"])
 def test_two_verdicts_on_one_benchmark_are_both_seen(metric):
     records = [record("bnb-nf4", "piqa", "FAIL", -0.2), record("bnb-nf4", "piqa", "PASS", 0.0, metric=metric)]

