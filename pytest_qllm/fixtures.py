@@ -52,13 +52,16 @@ def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[Callable[
     ) -> Record:
         nonlocal called
         called = True
+        broken: QllmError | None = None
         try:
             question = session.question(request.node, regime, benchmark, metric, items, tolerance)
             record = session.answer(question, regime)
-        except UnavailableError as error:
-            pytest.skip(str(error))
         except QllmError as error:
-            pytest.fail(f"{benchmark}[{regime.name}]: {error}", pytrace=False)
+            broken = error
+        if isinstance(broken, UnavailableError):
+            pytest.skip(str(broken))
+        if broken is not None:  # out of the except clause, so that the report has this line and no chain of causes
+            pytest.fail(f"{benchmark}[{regime.name}]: {broken}", pytrace=False)
         request.node.stash.setdefault(RECORDS, []).append(record.to_json())
         session.conclude(record, request.node)
         return record

@@ -195,9 +195,7 @@ def user_cache(monkeypatch: pytest.MonkeyPatch) -> str | None:
 
 
 @pytest.fixture
-def suite(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tiny_model: Path, tiny_data: Path
-) -> Iterator[Suite]:
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tiny_model: Path, tiny_data: Path) -> Suite:
     """Regimes bnb-int8, which passes lambada and story_perplexity here, and bnb-nf4, which fails both."""
     from pytest_qllm.benchmarks.lm_eval import LmEvalBenchmark
 
@@ -218,7 +216,7 @@ def suite(
         },
     )
     _count(monkeypatch, LmEvalBenchmark, suite.scored)
-    yield suite
+    return suite
 
 
 def _count(monkeypatch: pytest.MonkeyPatch, benchmark: Any, scored: list[tuple[str, int]]) -> None:

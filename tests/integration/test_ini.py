@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Suite, assert_refused
 
+from conftest import Suite, assert_refused
 from pytest_qllm.options import OPTIONS
 
 

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Suite, assert_refused
 from tiny import write_documents
+
+from conftest import Suite, assert_refused
 
 
 @pytest.fixture(autouse=True)

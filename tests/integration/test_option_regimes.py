@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+
 from conftest import Suite, assert_refused
+from pytest_qllm.regimes.catalog import DEFAULT
 
 
 def collected(suite: Suite, **options: object) -> list[str]:
@@ -34,7 +36,7 @@ def test_regimes_stand_in_the_order_given_each_once(suite: Suite) -> None:
 def test_the_default_regimes_are_collected(suite: Suite) -> None:
     suite.gates("lambada")
     names = [line.rsplit("[", 1)[1][:-1] for line in collected(suite, regimes=None)]
-    assert names == ["fp16", "bnb-int8", "bnb-nf4", "gptq-4bit", "gptq-3bit", "gptq-2bit"]
+    assert names == ["fp16", *DEFAULT]
 
 
 def test_auto_gptq_is_a_name_for_gptq(suite: Suite) -> None:

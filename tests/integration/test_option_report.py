@@ -6,8 +6,8 @@ import json
 import shlex
 
 import pytest
-from conftest import Suite, assert_refused
 
+from conftest import Suite, assert_refused
 from pytest_qllm.verdict.tolerance import DEFAULTS
 
 FIELDS = {

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Suite, assert_refused
 from safetensors.torch import load_file, save_file
 
+from conftest import Suite, assert_refused
 from pytest_qllm.engine.torch_engine import TorchEngine
 
 CHUNKS = [40, 40, 40]
@@ -195,7 +195,7 @@ def test_a_full_disk_loses_nothing_that_was_measured(suite: Suite, monkeypatch: 
     assert suite.report["verdicts"] == []
     assert len(measurements(suite)) == 2
     assert again(suite) == [40, *CHUNKS]
-    assert not [path for path in (suite.path / "store").rglob("*.tmp")]
+    assert not list((suite.path / "store").rglob("*.tmp"))
 
 
 def test_other_kernels_of_the_same_model_are_another_measurement(suite: Suite) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Suite, assert_refused
 
+from conftest import Suite, assert_refused
 from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
 from pytest_qllm.cli import main
 from pytest_qllm.verdict.tolerance import DEFAULTS
@@ -40,7 +40,7 @@ def test_a_stricter_tolerance_decides_otherwise(suite: Suite) -> None:
 
 
 def test_a_wider_tolerance_decides_otherwise(suite: Suite) -> None:
-    suite.pytester.makepyprojecttoml("[tool.qllm.tolerances]\nexact_match = {4 = 0.3}")
+    suite.pytester.makepyprojecttoml("[tool.qllm.tolerances]\nexact_match = {4 = 0.5}")
     suite.run(regimes="bnb-nf4").assert_outcomes(passed=2)
     assert suite.outcomes == {("bnb-nf4", "lambada"): "PASS"}
 
@@ -188,11 +188,7 @@ def test_a_file_that_is_no_table_is_a_usage_error(suite: Suite, content: bytes) 
         ("accuracy = 0.1", "tolerances.accuracy is 0.1"),
         ("accuracy = {8 = 3}", "the tolerance 3 is out of range"),
         ("accuracy = {8 = -0.1}", "the tolerance -0.1 is out of range"),
-        pytest.param(
-            "accuracy = {8 = nan}",
-            "the tolerance nan is out of range",
-            marks=pytest.mark.xfail(strict=True, reason="writing it into qllm.json's settings ends in a ValueError"),
-        ),
+        ("accuracy = {8 = nan}", "the tolerance nan is out of range"),
         ("accuracy = {8 = 'x'}", "the tolerance 'x' is out of range"),
         ("accuracy = {eight = 0.1}", "has the key 'eight'"),
         ("perplexity = {8 = 0.02}", "the tolerance 0.02 is out of range"),

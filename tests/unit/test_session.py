@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
 from pytest_qllm.models.source import DEFAULT
-from pytest_qllm.session import Session, attach
+from pytest_qllm.options import Settings
+from pytest_qllm.session import Session, attach, provenance
 from pytest_qllm.stash import OUTCOME, RECORDS
 
-BENCHMARKS = SimpleNamespace(items=500, quick=240)
+LAMBADA = BenchmarkCatalog().get("lambada")
+SCIQ = BenchmarkCatalog().get("sciq")
 RECORD = {
     **dict.fromkeys(("model", "regime", "benchmark", "outcome", "effect", "tolerance", "n", "ci")),
     "regime": "bnb-nf4",
@@ -71,6 +76,29 @@ class TestForeignTests:
         result.stdout.fnmatch_lines(["*::test_climate[[]tropical] PASSED*", "*::test_climate[[]fp16] FAILED*"])
         result.stdout.no_fnmatch_line("*quantization*")
         assert not report.exists()
+
+    @pytest.mark.parametrize(
+        "regime",
+        ["@pytest.fixture\ndef regime(): return 'tropical'", "@pytest.fixture(params=['a', 'b'])\ndef regime(): pass"],
+        ids=["plain", "with parameters"],
+    )
+    def test_our_gate_beside_an_own_regime_has_the_regimes_of_the_options(self, pytester, report, regime):
+        pytester.makepyfile(
+            f"""
+import pytest
+
+{regime}
+
+def test_climate(regime, gate):
+    raise ValueError("ours")
+"""
+        )
+        names = ["fp16", "bnb-int8"] * (1 + ("params" in regime))
+        result = self.run(pytester, "--qllm-regimes=bnb-int8")
+        result.assert_outcomes(failed=len(names))  # no errors: the gate was set up
+        errors = json.loads(report.read_text())["errors"]
+        assert sorted(error["regime"] for error in errors) == sorted(names)
+        assert {error["message"] for error in errors} == {"test_our_gate_beside.py:8: ValueError"}
 
     @pytest.mark.parametrize("name", ["regime", "gate"])
     def test_an_own_parameter_of_a_fixture_s_name_is_left_alone(self, pytester, report, name):
@@ -186,9 +214,22 @@ class TestAttach:
 
 
 @pytest.mark.parametrize(
-    ("model", "count"), [(DEFAULT, 240), ("org/name", 500), ("/models/mine", 500), ("mine.gguf", 500)]
+    ("model", "counts"),
+    [(DEFAULT, (150, 180)), ("org/name", (500, 500)), ("/models/mine", (500, 500)), ("mine.gguf", (500, 500))],
 )
-def test_only_the_built_in_model_is_measured_on_the_quick_number_of_items(model, count):
+def test_only_the_built_in_model_is_measured_on_the_quick_number_of_items(model, counts):
     session = TestReports.session()
     session.settings = SimpleNamespace(model=model)
-    assert session._items(BENCHMARKS) == count
+    assert tuple(map(session._items, (LAMBADA, SCIQ))) == counts
+
+
+def test_the_tolerances_in_the_provenance_are_json_content(tmp_path):
+    text = "accuracy = {8 = 0.02, 4 = nan, 3 = -inf}\nlambada = {2 = 2026-11-22, 8 = 0}\nodd = [1.5]"
+    given = {"store": tmp_path, "report": tmp_path, "regimes": (), "tolerances": tomllib.loads(text)}
+    settings = Settings(**{**dict.fromkeys((field.name for field in fields(Settings)), ""), **given})
+    content = json.loads(json.dumps(provenance(settings), allow_nan=False))
+    assert content["settings"]["tolerances"] == {
+        "accuracy": {"8": 0.02, "4": "nan", "3": "-inf"},
+        "lambada": {"2": "2026-11-22", "8": 0},
+        "odd": "[1.5]",
+    }

@@ -16,17 +16,28 @@ from pytest_qllm.verdict.verdict import Scale
 PIQA = BenchmarkCatalog().get("piqa")
 
 
-def test_open_answers_have_tolerances_of_their_own():
+def test_all_but_a_perplexity_have_the_tolerances_of_an_accuracy():
     kinds = {benchmark.name: benchmark.kind for benchmark in BUILTIN}
-    assert {name for name, kind in kinds.items() if kind == "exact_match"} == {"lambada", "gsm8k"}
     assert {name for name, kind in kinds.items() if kind == "perplexity"} == {"story_perplexity"}
-    assert set(kinds.values()) == set(DEFAULTS)
+    assert set(kinds.values()) == set(DEFAULTS) == {"accuracy", "perplexity"}
 
 
-@pytest.mark.parametrize("open_answers", [False, True])
-def test_a_perplexity_is_one_whatever_its_answers(open_answers):
-    benchmark = replace(PIQA, metric="perplexity", open_answers=open_answers)
-    assert (benchmark.kind, benchmark.scale) == ("perplexity", Scale.RATIO)
+@pytest.mark.parametrize(
+    ("metric", "kind", "scale"),
+    [
+        ("acc_norm", "accuracy", Scale.DIFFERENCE),
+        ("exact_match,strict-match", "accuracy", Scale.DIFFERENCE),
+        ("perplexity", "perplexity", Scale.RATIO),
+    ],
+)
+def test_the_kind_goes_by_the_metric(metric, kind, scale):
+    benchmark = replace(PIQA, metric=metric)
+    assert (benchmark.kind, benchmark.scale) == (kind, scale)
+
+
+def test_the_embedded_suite_s_numbers_of_items():
+    quick = {benchmark.name: benchmark.quick for benchmark in BUILTIN}
+    assert (quick["lambada"], quick["sciq"]) == (150, 180)
 
 
 @pytest.mark.parametrize("benchmark", BUILTIN, ids=lambda benchmark: benchmark.name)

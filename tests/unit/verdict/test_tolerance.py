@@ -31,8 +31,8 @@ def test_the_defaults_hold_where_nothing_is_said(kind):
 
 def test_the_defaults_are_those_of_the_documentation():
     page = (Path(__file__).parents[3] / "docs/explanation/tolerances.md").read_text()
-    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (0\.\d+)[^|]*\| (1\.\d+) \|$", page, re.MULTILINE)
-    for column, kind in enumerate(("accuracy", "exact_match", "perplexity"), 1):
+    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \|$", page, re.MULTILINE)
+    for column, kind in enumerate(DEFAULTS, 1):
         assert {int(row[0]): float(row[column]) for row in rows} == DEFAULTS[kind]
 
 
@@ -42,16 +42,10 @@ def test_fewer_bits_may_lose_more(kind):
     assert [table[bits] for bits in sorted(table)] == sorted(table.values(), reverse=True)
 
 
-@pytest.mark.parametrize("bits", [8, 4, 3, 2])
-def test_an_open_answer_may_flip_more_than_a_choice(bits):
-    assert DEFAULTS["exact_match"][bits] > DEFAULTS["accuracy"][bits]
-
-
 def test_a_kind_is_overridden_width_by_width():
     tolerances = from_toml("[tool.qllm.tolerances.accuracy]\n8 = 0.02")
     assert tolerances.of("hellaswag", "accuracy", 8) == 0.02
     assert tolerances.of("hellaswag", "accuracy", 4) == 0.04
-    assert tolerances.of("hellaswag", "exact_match", 8) == DEFAULTS["exact_match"][8]
     assert tolerances.of("wikitext", "perplexity", 8) == DEFAULTS["perplexity"][8]
 
 
@@ -123,11 +117,7 @@ def test_a_value_that_is_no_tolerance_is_refused_with_what_would_do(value):
 
 @pytest.mark.parametrize(
     ("kind", "refused", "taken"),
-    [
-        ("accuracy", [1, 5, -0.01], [0, 0.999]),
-        ("exact_match", [1, 5, -0.01], [0, 0.999]),
-        ("perplexity", [0.08, 0.999], [1, 3.5]),
-    ],
+    [("accuracy", [1, 5, -0.01], [0, 0.999]), ("perplexity", [0.08, 0.999], [1, 3.5])],
 )
 def test_a_kind_has_its_own_range(kind, refused, taken):
     for value in refused:
@@ -137,7 +127,7 @@ def test_a_kind_has_its_own_range(kind, refused, taken):
         assert from_tables({kind: {"4": value}}).of("hellaswag", kind, 4) == value
 
 
-@pytest.mark.parametrize(("kind", "value"), [("accuracy", 1.05), ("exact_match", 1.05), ("perplexity", 0.05)])
+@pytest.mark.parametrize(("kind", "value"), [("accuracy", 1.05), ("perplexity", 0.05)])
 def test_a_benchmark_s_row_for_the_other_kind_is_refused_when_it_is_used(kind, value):
     tolerances = from_tables({"hellaswag": {"4": value}})
     with pytest.raises(QllmError, match=rf"^hellaswag: the tolerance {value} is out of range"):
@@ -150,7 +140,7 @@ def test_a_name_that_is_neither_kind_nor_benchmark_is_refused_with_those_that_ar
         from_tables({name: {"4": 0.05}})
     line = str(refused.value)
     assert line.startswith(f"pyproject.toml: tolerances for {name!r}, which is neither a kind nor a benchmark")
-    assert "accuracy, exact_match, perplexity, hellaswag, arc_easy, wikitext" in line
+    assert "accuracy, perplexity, hellaswag, arc_easy, wikitext" in line
 
 
 @pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])
