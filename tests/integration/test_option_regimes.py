@@ -7,7 +7,7 @@ import importlib.util
 import pytest
 
 from conftest import Suite, assert_refused
-from pytest_qllm.regimes.catalog import DEFAULT
+from pytest_qllm.options import OPTIONS
 
 
 def collected(suite: Suite, **options: object) -> list[str]:
@@ -36,7 +36,8 @@ def test_regimes_stand_in_the_order_given_each_once(suite: Suite) -> None:
 def test_the_default_regimes_are_collected(suite: Suite) -> None:
     suite.gates("lambada")
     names = [line.rsplit("[", 1)[1][:-1] for line in collected(suite, regimes=None)]
-    assert names == ["fp16", *DEFAULT]
+    default = next(option.default for option in OPTIONS if option.name == "regimes")
+    assert names == ["fp16", *default.split(",")]
 
 
 def test_auto_gptq_is_a_name_for_gptq(suite: Suite) -> None:

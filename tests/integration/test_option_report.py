@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from conftest import Suite, assert_refused
+from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
 from pytest_qllm.verdict.tolerance import DEFAULTS
 
 FIELDS = {
@@ -60,7 +61,7 @@ def test_a_verdict_on_an_accuracy(suite: Suite) -> None:
     )
     assert (verdict["verdict"], verdict["tolerance"], verdict["scale"]) == (
         "FAIL",
-        DEFAULTS["exact_match"][4],
+        DEFAULTS["accuracy"][4],
         "difference",
     )
     assert (verdict["n"], verdict["planned"]) == (40, 120)
