@@ -208,11 +208,14 @@ def read_tolerances(path: Path) -> Mapping[str, Any]:
         QllmError: if the file is no TOML or has something else there.
     """
     try:
-        tables = tomllib.loads(path.read_text()).get("tool", {}).get("qllm", {}).get("tolerances", {})
+        tables: Any = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise QllmError(f"{path} is not valid TOML: {error}") from error
-    if not isinstance(tables, dict):
-        raise QllmError(f"{path}: tool.qllm.tolerances is {tables!r}; expected tables such as accuracy = {{8 = 0.02}}")
+    for name in ("tool", "qllm", "tolerances"):
+        tables = tables.get(name, {})
+        if not isinstance(tables, dict):
+            raise QllmError(f"{path}: {name} of tool.qllm.tolerances is {tables!r}; expected a table")
+    assert isinstance(tables, dict)
     return tables
 
 

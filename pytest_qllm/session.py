@@ -79,8 +79,8 @@ class Session:
         for given in (marked, tolerance):
             if given is not None:
                 allowed = check(given, kind, f"{node.name}")
-        marker = node.get_closest_marker("qllm_items")
-        count = items if items is not None else marker.args[0] if marker and marker.args else self._items(benchmark)
+        marked_items = _marked_items(node)
+        count = items if items is not None else self._items(benchmark) if marked_items is None else marked_items
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise QllmError(f"items is {count!r}; expected a whole number from 1")
         if self.settings.max_items:
@@ -232,6 +232,15 @@ def provenance(settings: Settings) -> dict[str, Any]:
         "hardware": {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
         "settings": settings.to_json(),
     }
+
+
+def _marked_items(node: pytest.Item) -> int | None:
+    marker = node.get_closest_marker("qllm_items")
+    if marker is None:
+        return None
+    if len(marker.args) != 1 or marker.kwargs:
+        raise QllmError(f"{node.name}: qllm_items takes one argument, a number of items")
+    return marker.args[0]  # type: ignore[no-any-return]
 
 
 def _marked_tolerance(node: pytest.Item, bits: int) -> float | None:

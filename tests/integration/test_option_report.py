@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from conftest import Suite, assert_refused
+from conftest import Suite
 from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
 from pytest_qllm.verdict.tolerance import DEFAULTS
 
@@ -61,7 +61,7 @@ def test_a_verdict_on_an_accuracy(suite: Suite) -> None:
     )
     assert (verdict["verdict"], verdict["tolerance"], verdict["scale"]) == (
         "FAIL",
-        DEFAULTS["accuracy"][4],
+        DEFAULTS[BenchmarkCatalog().get("lambada").kind][4],
         "difference",
     )
     assert (verdict["n"], verdict["planned"]) == (40, 120)
@@ -131,13 +131,12 @@ def test_the_directory_is_made_and_relative_to_the_root(suite: Suite) -> None:
     assert f"report: {suite.path}/out/of/this/qllm.json" in result.outlines
 
 
-@pytest.mark.xfail(strict=True, reason="the error of writing qllm.json ends the session: a traceback, no summary")
 def test_a_file_in_the_way(suite: Suite) -> None:
     suite.gates("lambada")
     (suite.path / "reports").write_text("a file")
     result = suite.run()
-    assert_refused(result, "cannot write", "qllm.json", "--qllm-report")
-    result.stdout.fnmatch_lines(["bnb-int8*PASS*"])
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["bnb-int8*PASS*", "no report: cannot write *qllm.json*choose another --qllm-report"])
 
 
 def test_without_gates_there_is_no_report(suite: Suite) -> None:

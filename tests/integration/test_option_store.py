@@ -144,6 +144,15 @@ def test_an_artifact_is_made_once(suite: Suite, monkeypatch: pytest.MonkeyPatch)
     assert suite.verdicts["bnb-int8", "lambada"]["n"] == 80
 
 
+def test_what_a_killed_write_left_is_passed_over(suite: Suite) -> None:
+    suite.run()
+    before = suite.report["verdicts"]
+    victim = measurements(suite)[0]
+    victim.rename(victim.with_name(".half.tmp")).write_text('{"sha": "12')
+    assert again(suite) == CHUNKS[:1]
+    assert suite.report["verdicts"] == before
+
+
 def test_what_a_killed_quantization_left_is_thrown_away(suite: Suite) -> None:
     suite.run()
     before = suite.report["verdicts"]
