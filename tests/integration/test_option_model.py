@@ -117,12 +117,10 @@ def test_weights_that_are_no_numbers(suite: Suite, value: float) -> None:
     assert suite.report["verdicts"] == []
 
 
-def test_finite_weights_that_overflow(suite: Suite) -> None:
-    huge = torch.full((304, 64), 6e4, dtype=torch.float16) * torch.randn(304, 64).sign().half()
-    edit_weights(suite.own_model(), **{"lm_head.weight": huge})
-    result = suite.run(dtype="float16")
-    assert "passed" not in result.parseoutcomes() or suite.report["baselines"]
-    assert "PASS" not in suite.outcomes.values()
+def test_finite_weights_whose_answers_are_no_numbers(suite: Suite) -> None:
+    edit_weights(suite.own_model(), **{"lm_head.weight": torch.full((304, 64), 6e4, dtype=torch.float16)})
+    assert_refused(suite.run(dtype="float16"), "the model gives a log-likelihood of", "broken")
+    assert suite.report["verdicts"] == suite.report["baselines"] == []
 
 
 def test_a_tokenizer_that_is_missing(suite: Suite) -> None:
@@ -136,6 +134,25 @@ def test_a_tokenizer_that_is_damaged(suite: Suite) -> None:
     file = suite.own_model() / "tokenizer.json"
     file.write_text(file.read_text()[:500])
     assert_refused(suite.run(), "cannot load the tokenizer of")
+
+
+def test_a_tokenizer_that_marks_no_beginning_and_no_end(suite: Suite) -> None:
+    file = suite.own_model() / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in config.items() if "os_token" not in name}))
+    suite.gates("story_perplexity")
+    assert_refused(
+        suite.run("test_story_perplexity.py"), "the tokenizer has neither a beginning-of-text nor an end-of-text token"
+    )
+
+
+@pytest.mark.xfail(strict=True, reason="a token beyond the model's vocabulary ends in torch's IndexError: a traceback")
+def test_a_tokenizer_of_another_model(suite: Suite) -> None:
+    file = suite.own_model() / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["model"]["vocab"] = {token: 3 * at for token, at in content["model"]["vocab"].items()}
+    file.write_text(json.dumps(content))
+    assert_refused(suite.run(), "tokenizer")
 
 
 def test_pickled_weights_are_never_read(suite: Suite) -> None:

@@ -212,7 +212,7 @@ class TestAttach:
 
 @pytest.mark.parametrize(
     ("model", "counts"),
-    [(DEFAULT, (150, 180)), ("org/name", (500, 500)), ("/models/mine", (500, 500)), ("mine.gguf", (500, 500))],
+    [(DEFAULT, (120, 160)), ("org/name", (500, 500)), ("/models/mine", (500, 500)), ("mine.gguf", (500, 500))],
 )
 def test_only_the_built_in_model_is_measured_on_the_quick_number_of_items(model, counts):
     session = TestReports.session()
