@@ -93,7 +93,7 @@ BUILTIN: tuple[Benchmark, ...] = (
         "hellaswag/hellaswag.yaml",
         "acc_norm",
         500,
-        160,
+        40,
         _arrow("hellaswag/none"),
         "Rowan/hellaswag",
     ),
