@@ -11,7 +11,7 @@ from pytest_qllm.measure import Laboratory
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.sequential import looks
-from pytest_qllm.verdict.verdict import Outcome, Sample, Verdict, judge, lacks_signal, mean_score
+from pytest_qllm.verdict.verdict import Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
@@ -84,6 +84,7 @@ class Gate:
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: object) -> Record:
         benchmark = question.benchmark
+        check(baseline, benchmark.scale)
         return Record(
             model=self.model,
             regime=regime.name,

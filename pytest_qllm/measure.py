@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,21 @@ class Laboratory:
         else:
             artifact = self.artifact(regime)
             self.store.progress(f"loading {regime.name}")
-            model = backend(regime).load(artifact, dtype, self.compute.device)
+            try:
+                model = backend(regime).load(artifact, dtype, self.compute.device)
+            except (QllmError, MemoryError):
+                raise
+            except Exception as error:  # as in `artifact`
+                raise QllmError(
+                    f"cannot load {regime.name} from {artifact} ({_told(error)}); if it is damaged, delete it: it is "
+                    "made again"
+                ) from error
+        known, rows = len(tokenizer), model.get_input_embeddings().weight.shape[0]
+        if known > rows:
+            raise QllmError(
+                f"the tokenizer of {self.checkpoint.path} has {known} tokens, the model {rows}: they do not belong "
+                "together"
+            )
         return TorchEngine(model, tokenizer, packed=False)
 
     def artifact(self, regime: Regime) -> Path:
@@ -176,10 +191,8 @@ class Laboratory:
             except (QllmError, MemoryError, OSError):
                 raise
             except Exception as error:  # each library raises its own; the user needs its name and first line
-                line = (str(error).splitlines() or [""])[0]
-                raise QllmError(
-                    f"{regime.library} cannot make {regime.name} ({type(error).__name__}: {line})"
-                ) from error
+                library = regime.library or regime.backend
+                raise QllmError(f"{library} cannot make {regime.name} ({_told(error)})") from error
 
         return self.store.directory("artifacts", f"{regime.name}-{key}", make=make)
 
@@ -208,6 +221,11 @@ class Laboratory:
 _BASELINE = Regime("fp16", "none", 16)
 
 
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+@cache
 def _engine_version() -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
     return {"version": VERSION, **versions}

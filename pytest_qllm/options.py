@@ -119,13 +119,13 @@ class Settings:
         root = config.rootpath
         tolerances, file = _tolerances(given["tolerances"], root)
         data = given["data"]
-        if data not in ("auto", "hub") and not (root / Path(data).expanduser()).is_dir():
+        if data not in ("auto", "hub") and not (data and (root / Path(data).expanduser()).is_dir()):
             raise pytest.UsageError(f"--qllm-data is {data!r}; expected auto, hub, or an existing directory")
         regimes = tuple(name.strip() for name in given["regimes"].split(",") if name.strip())
         if not regimes:
             raise pytest.UsageError("--qllm-regimes is empty; expected names such as bnb-int8,gptq-4bit")
         return cls(
-            model=given["model"],
+            model=_model(given["model"], root),
             regimes=regimes,
             dtype=given["dtype"],
             device=_device(given["device"]),
@@ -176,6 +176,12 @@ def _value(config: pytest.Config, option: Option) -> str:
     return str(config.getini(option.ini) if given is None else given)
 
 
+def _model(given: str, root: Path) -> str:
+    """A path is relative to the rootdir, as those of the other options are; anything else is left as it is."""
+    path = root / Path(given)
+    return str(path) if given and not given.startswith("~") and path.exists() else given
+
+
 def _natural(flag: str, given: str) -> int:
     if not given.isdecimal():
         raise pytest.UsageError(f"{flag} is {given!r}; expected a whole number from 0")
@@ -184,7 +190,7 @@ def _natural(flag: str, given: str) -> int:
 
 def _device(given: str) -> str:
     kind, _, index = given.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+    if kind not in ("auto", "cpu", "cuda") or (":" in given and not (kind == "cuda" and index.isdecimal())):
         raise pytest.UsageError(f"--qllm-device is {given!r}; expected auto, cpu, cuda, or cuda:N")
     return given
 

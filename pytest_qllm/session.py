@@ -200,9 +200,9 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         for record in records:
             for name in ("model", "regime", "benchmark", "outcome", "effect", "tolerance", "n"):
                 if record[name] is not None:
-                    report.user_properties.append((f"qllm.{'verdict' if name == 'outcome' else name}", record[name]))
+                    item.user_properties.append((f"qllm.{'verdict' if name == 'outcome' else name}", record[name]))
             if record["ci"] is not None:
-                report.user_properties += [("qllm.ci_low", record["ci"][0]), ("qllm.ci_high", record["ci"][1])]
+                item.user_properties += [("qllm.ci_low", record["ci"][0]), ("qllm.ci_high", record["ci"][1])]
 
 
 def provenance(settings: Settings) -> dict[str, Any]:

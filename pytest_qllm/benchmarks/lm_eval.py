@@ -150,7 +150,19 @@ class LmEvalBenchmark:
         return hashlib.sha256(f"{self.seed}:{subset}:{digest(document)}".encode()).hexdigest()
 
     def _item(self, subset: str, document: dict[str, Any]) -> Item:
+        try:
+            return self._asked(subset, document)
+        except (
+            Exception
+        ) as error:  # a task's templates and functions fail in their own ways on a document they do not fit
+            raise QllmError(
+                f"{self.benchmark.name}: lm-eval cannot ask a document of {self.source.describe(self.benchmark)} "
+                f"({type(error).__name__}: {_line(error)}): {str(document)[:120]}"
+            ) from error
+
+    def _asked(self, subset: str, document: dict[str, Any]) -> Item:
         task = self._task(subset)
+        task.doc_to_target(document)  # a target that is none of the choices fails here, before anything is measured
         context = task.fewshot_context(document, task.config.num_fewshot or 0)
         made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1))
         instances = made if isinstance(made, list) else [made]
@@ -189,13 +201,16 @@ class LmEvalBenchmark:
         except QllmError:
             raise
         except Exception as error:  # a document without a field fails in jinja, the hub in its own ways
-            line = (str(error).splitlines() or [""])[0]
             raise QllmError(
                 f"lm-eval cannot prepare {self.benchmark.name} from {self.source.describe(self.benchmark)} "
-                f"({type(error).__name__}: {line})"
+                f"({type(error).__name__}: {_line(error)})"
             ) from error
         task.set_fewshot_seed(seed=1234)  # lm-eval's own default: the shots are those of its published scores
         return task
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 class _Paths:

@@ -97,7 +97,7 @@ def mean_score(sample: Sample, scale: Scale) -> float:
 
 def lacks_signal(baseline: Sample, scale: Scale, tolerance: float) -> str | None:
     """Why the baseline's scores cannot carry a verdict at this tolerance, or None where they can."""
-    _check(baseline, scale)
+    check(baseline, scale)
     if scale is Scale.RATIO:
         return None
     n, accuracy, chance = len(baseline.ids), mean_score(baseline, scale), float(baseline.chance.mean())
@@ -134,8 +134,8 @@ def judge(
     Raises:
         QllmError: if there are no items, the item sets differ, or a score is not a finite number.
     """
-    _check(baseline, scale)
-    _check(candidate, scale)
+    check(baseline, scale)
+    check(candidate, scale)
     if baseline.ids != candidate.ids:
         raise QllmError(
             f"baseline and candidate were not measured on the same items ({len(baseline.ids)} and "
@@ -207,7 +207,12 @@ def _compare_perplexity(baseline: Sample, candidate: Sample, fail_alpha: float) 
     )
 
 
-def _check(sample: Sample, scale: Scale) -> None:
+def check(sample: Sample, scale: Scale) -> None:
+    """Refuse scores that no verdict can rest on.
+
+    Raises:
+        QllmError: if there are no items, one is there twice, or a score is not a number that its scale admits.
+    """
     n = len(sample.ids)
     if n == 0:
         raise QllmError("there are no items to compare: a benchmark without items cannot pass")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -29,5 +30,6 @@ class Backend(Protocol):
 
 def backend(regime: Regime) -> Backend:
     """The backend of a regime; imports the library's module only now."""
-    module = regime.backend if "." in regime.backend else f"{__name__}.{regime.backend}"
+    own = f"{__name__}.{regime.backend}"
+    module = own if "." not in regime.backend and importlib.util.find_spec(own) else regime.backend
     return cast(Backend, importlib.import_module(module))

@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,8 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
         QllmError: with the last line that the library said, if it fails.
     """
     job = {
-        "model": str(model),
-        "into": str(into),
+        "model": str(model.resolve()),
+        "into": str(into.resolve()),
         "bits": regime.bits,
         "group_size": regime.options["group_size"],
         "symmetric": regime.options["symmetric"],
@@ -48,15 +49,17 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
     }
     # Its thread pool wants at least one worker per physical core or refuses to start.
     environment = os.environ | {"GPTQMODEL_CPU_WORKERS": str(os.cpu_count() or 1), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-m", __name__],
-        input=json.dumps(job),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        errors="replace",
-    )
+    with tempfile.TemporaryDirectory() as folder:  # it writes its logs into the working directory
+        result = subprocess.run(
+            [sys.executable, "-m", __name__],
+            input=json.dumps(job),
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            errors="replace",
+        )
     if result.returncode:
         lines = [line for line in (result.stderr + result.stdout).splitlines() if line.strip()]
         said = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "nothing")
