@@ -6,7 +6,6 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,11 +163,11 @@ class Laboratory:
                     f"cannot load {regime.name} from {artifact} ({_told(error)}); if it is damaged, delete it: it is "
                     "made again"
                 ) from error
-        known, rows = len(tokenizer), model.get_input_embeddings().weight.shape[0]
-        if known > rows:
+        highest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
+        if highest >= rows:
             raise QllmError(
-                f"the tokenizer of {self.checkpoint.path} has {known} tokens, the model {rows}: they do not belong "
-                "together"
+                f"the tokenizer of {self.checkpoint.path} has token {highest}, the model's last is {rows - 1}: they do "
+                "not belong together"
             )
         return TorchEngine(model, tokenizer, packed=False)
 
@@ -225,7 +224,6 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-@cache
 def _engine_version() -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
     return {"version": VERSION, **versions}

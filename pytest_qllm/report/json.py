@@ -17,7 +17,8 @@ def document(
     contents: Sequence[Mapping[str, Any]], errors: Sequence[Mapping[str, str]], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The report as JSON content."""
-    records = [Record.from_json(content) for content in contents]
+    # Under xdist records come in as workers end: the report is the same for any number of them.
+    records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
     return {
         "schema": SCHEMA,
         "provenance": dict(provenance),

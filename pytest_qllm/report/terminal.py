@@ -32,7 +32,7 @@ def _tables(records: Sequence[Record], regimes: Sequence[str], width: int) -> It
         place = (record.regime, record.benchmark)
         if place not in cells or _severity(record) > _severity(cells[place]):
             cells[place] = record
-    benchmarks = list(dict.fromkeys(record.benchmark for record in records))
+    benchmarks = sorted({record.benchmark for record in records})
     rows = [name for name in regimes if any(record.regime == name for record in records)]
     texts = {place: record.cell() for place, record in cells.items()}
     first = max((len(name) for name in (*rows, "regime")), default=0)

@@ -60,6 +60,10 @@ NOISE = '''
 _USER_CACHE = os.environ.get("XDG_CACHE_HOME")
 
 
+# In this process the plugin is imported before pytest comes to rewrite it; a user's run has no such warning.
+IMPORTED_BEFORE = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: starts processes that import torch")
 
@@ -87,7 +91,13 @@ class Suite:
     def run(self, *arguments: str, **options: object) -> pytest.RunResult:
         """Run pytest in this process; ``options`` are --qllm-* over the suite's own (None: not given)."""
         return self.pytester.runpytest_inprocess(
-            "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *self.arguments(**options), *arguments
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:hypothesispytest",
+            *self.arguments(**options),
+            *arguments,
+            *IMPORTED_BEFORE,
         )
 
     def arguments(self, **options: object) -> list[str]:

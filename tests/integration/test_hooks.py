@@ -94,7 +94,6 @@ def test_a_backend_that_fails_says_so_in_one_line(suite: Suite) -> None:
     assert list((suite.path / "store/artifacts").glob("same-*")) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a name without a dot is looked for in pytest_qllm.regimes.backends")
 def test_a_backend_in_a_module_beside_the_conftest(suite: Suite) -> None:
     shutil.move(suite.path / "mine/noise.py", suite.path / "noise.py")
     conftest = suite.path / "conftest.py"

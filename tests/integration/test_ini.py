@@ -80,12 +80,7 @@ def test_a_wrong_value_in_the_file_is_a_usage_error(suite: Suite, name: str, val
     [
         "data",
         "store",
-        pytest.param(
-            "model",
-            marks=pytest.mark.xfail(
-                strict=True, reason="a relative model is looked for in the current directory, all else in the rootdir"
-            ),
-        ),
+        "model",
     ],
 )
 def test_relative_paths_are_relative_to_the_root(suite: Suite, monkeypatch: pytest.MonkeyPatch, name: str) -> None:

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from conftest import Suite
+from conftest import IMPORTED_BEFORE, Suite
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,9 @@ def test_one_test_by_its_id(suite: Suite) -> None:
 
 def test_switched_off_for_a_suite_that_does_not_use_it(suite: Suite) -> None:
     suite.pytester.makepyfile(test_other="def test_other(): pass")
-    result = suite.pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:qllm", "test_other.py")
+    result = suite.pytester.runpytest_inprocess(
+        "-p", "no:cacheprovider", "-p", "no:qllm", *IMPORTED_BEFORE, "test_other.py"
+    )
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*qllm*")
 
@@ -95,7 +97,6 @@ def test_a_suite_that_does_not_use_it_sees_nothing_of_it(suite: Suite) -> None:
     assert sorted(path.name for path in suite.path.iterdir() if path.is_dir() and path.name != "__pycache__") == []
 
 
-@pytest.mark.xfail(strict=True, reason="they are put on the call's report; the XML takes those of the teardown's")
 @pytest.mark.parametrize("family", ["xunit1", "legacy"])
 def test_junit_has_the_verdict_as_properties(suite: Suite, family: str) -> None:
     suite.run("--junit-xml=junit.xml", "-o", f"junit_family={family}")

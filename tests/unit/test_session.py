@@ -182,10 +182,12 @@ class TestReports:
 class TestAttach:
     @staticmethod
     def attached(when: str, *fixturenames: str) -> tuple[pytest.TestReport, pytest.Stash]:
-        item = SimpleNamespace(fixturenames=fixturenames, stash=pytest.Stash())
+        item = SimpleNamespace(fixturenames=fixturenames, stash=pytest.Stash(), user_properties=[])
         item.stash[RECORDS] = [RECORD]
         report = pytest.TestReport("t.py::test_piqa[bnb-nf4]", ("t.py", 1, ""), {}, "passed", None, when)
         attach(item, report)
+        # pytest makes the report of the teardown, which JUnit takes, from the item's properties.
+        report.user_properties = item.user_properties
         return report, item.stash
 
     def test_the_records_go_on_the_report_of_the_call(self):
