@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -26,6 +28,8 @@ def cache():
 
 @pytest.fixture(scope="module")
 def model_and_tokenizer(cache):
+    # Two workers with two threads each on two cores spend their time waiting for each other.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
     checkpoint = source.resolve(source.DEFAULT, cache)
     return loader.load_dense(checkpoint.path, torch.float32, "cpu"), loader.load_tokenizer(checkpoint.path)
 
