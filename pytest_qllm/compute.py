@@ -14,11 +14,10 @@ def choose(dtype: str, device: str, workers: int) -> Compute:
     Raises:
         QllmError: if the device is not there.
     """
-    cuda = device != "cpu" and _has_nvidia()
     if device.startswith("cuda") and not _cuda_works():
         raise QllmError(f"--qllm-device is {device!r}, but torch finds no CUDA device here; use cpu")
     if device == "auto":
-        device = "cuda" if cuda and _cuda_works() else "cpu"
+        device = "cuda" if _has_nvidia() and _cuda_works() else "cpu"
     if dtype == "auto":
         dtype = "float16" if device.startswith("cuda") else "bfloat16" if _native_bfloat16() else "float32"
     return Compute(dtype, device, max(1, len(os.sched_getaffinity(0)) // workers))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.measure import Laboratory
@@ -82,7 +82,7 @@ class Gate:
         prepared = self.laboratory.benchmark(question.benchmark)
         return prepared, self.laboratory.items(prepared, question.items)
 
-    def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: object) -> Record:
+    def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark
         check(baseline, benchmark.scale)
         return Record(
@@ -97,7 +97,7 @@ class Gate:
             n=len(baseline.ids),
             baseline=mean_score(baseline, benchmark.scale),
             tolerance=None if regime.is_baseline else question.tolerance,
-            provenance=dict(provenance),  # type: ignore[call-overload]
+            provenance=provenance,
         )
 
 

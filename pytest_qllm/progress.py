@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 import time
 from pathlib import Path
@@ -21,15 +19,14 @@ class Reporter:
         worker = getattr(config, "workerinput", None)
         self._capture = config.pluginmanager.getplugin("capturemanager")
         self._terminal = None if worker else config.pluginmanager.getplugin("terminalreporter")
-        run = worker["testrunuid"] if worker else None
-        self._file = _folder(store, run) / worker["workerid"] if worker else None
+        self._file = _folder(store, worker["testrunuid"]) / worker["workerid"] if worker else None
         self._last = time.monotonic()
 
     def __call__(self, line: str) -> None:
         if self._file is not None:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-                self._file.write_text(json.dumps([time.time(), line]))
+                self._file.write_text(line)
             except OSError:
                 return  # a full disk is told where it loses something; a progress line is no loss
         elif self._terminal is not None and time.monotonic() - self._last >= INTERVAL:
@@ -70,14 +67,14 @@ class Board:
 
     def _news(self, file: Path) -> str:
         try:
-            _, line = json.loads(file.read_text())
-        except (OSError, ValueError):
+            line = file.read_text()
+        except OSError:
             return ""
         if self._shown.get(file.name) == line:
             return ""
         self._shown[file.name] = line
-        return str(line)
+        return line
 
 
-def _folder(store: Path, run: str | None) -> Path:
-    return store / "progress" / str(run or os.getpid())
+def _folder(store: Path, run: str) -> Path:
+    return store / "progress" / run

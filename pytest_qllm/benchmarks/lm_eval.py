@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ class Item:
         document: the task's document, from which it scores the answers.
         requests: arguments of each request, as lm-eval's instances have them.
         chance: score expected of a random answer.
-        cluster: the subset that the item is from, if the benchmark has any.
+        subset: the subset that the item is from, its cluster; empty if the benchmark has none.
     """
 
     id: str
@@ -152,9 +151,7 @@ class LmEvalBenchmark:
     def _item(self, subset: str, document: dict[str, Any]) -> Item:
         try:
             return self._asked(subset, document)
-        except (
-            Exception
-        ) as error:  # a task's templates and functions fail in their own ways on a document they do not fit
+        except Exception as error:  # templates and functions fail in their own ways on a document that they do not fit
             raise QllmError(
                 f"{self.benchmark.name}: lm-eval cannot ask a document of {self.source.describe(self.benchmark)} "
                 f"({type(error).__name__}: {_line(error)}): {str(document)[:120]}"
@@ -213,24 +210,13 @@ def _line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
 
 
-class _Paths:
-    """Where task files lie."""
-
-    @cached_property
-    def lm_eval(self) -> Path:
-        spec = importlib.util.find_spec("lm_eval")
-        assert spec is not None
-        assert spec.origin is not None
-        return Path(spec.origin).parent / "tasks"
-
-    own = Path(__file__).parent / "tasks"
-
-
-_PATHS = _Paths()
-
-
 def _task_file(task: str) -> Path:
-    return _PATHS.own / task[5:] if task.startswith("qllm:") else _PATHS.lm_eval / task
+    if task.startswith("qllm:"):
+        return Path(__file__).parent / "tasks" / task.removeprefix("qllm:")
+    spec = importlib.util.find_spec("lm_eval")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "tasks" / task
 
 
 def _generation(item: Item) -> Generation:

@@ -48,4 +48,11 @@ class Regime:
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the quantized weights, but for the model itself: part of the store's key."""
         version = importlib.metadata.version(self.library) if self.library else ""
-        return {"method": self.method, "bits": self.bits, "options": self.options, self.library or "baseline": version}
+        return {
+            "method": self.method,
+            "bits": self.bits,
+            "options": self.options,
+            "backend": self.backend,
+            "library": self.library,
+            "version": version,
+        }
