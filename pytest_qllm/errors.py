@@ -7,3 +7,7 @@ class QllmError(Exception):
 
 class UnavailableError(QllmError):
     """This environment cannot run it (a missing library or machine feature): a skip with its reason, not a loss."""
+
+
+class QllmWarning(UserWarning):
+    """Something works, but not as well as it could; the message says why."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
-from pytest_qllm.engine.engine import VERSION
-from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.engine.engine import VERSION, Continuation
+from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
 from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.models.source import Checkpoint
 from pytest_qllm.regimes.regime import Regime
@@ -203,21 +205,42 @@ class Laboratory:
         """
         place = ("packing", digest([self.checkpoint.weights, self.compute.dtype, _engine_version()]))
         known = self.store.read(*place)
-        probes = [
-            item.continuations() for item in items[:4] if item.output_type in ("multiple_choice", "loglikelihood")
-        ]
-        if known is None and probes:
+        if known is None:
             with self.store.lock(f"packing-{place[1]}"):
                 known = self.store.read(*place)
                 if known is None:
                     reference = engine if regime.is_baseline else self._load(_BASELINE)
-                    difference = reference.agrees(probes, PACKING_TOLERANCE[self.compute.dtype])
-                    known = {"packed": difference is not None, "largest_difference": difference}
+                    found = reference.difference(_probes(items))
+                    known = {"largest_difference": found if isfinite(found) else None}
                     self.store.write(known, *place)
-        return bool(known and known["packed"])
+        difference, allowed = known["largest_difference"], PACKING_TOLERANCE[self.compute.dtype]
+        if difference is not None and difference <= allowed:
+            return True
+        cause = "cannot be packed" if difference is None else f"scores {difference:.2g} nats off when it is packed"
+        warnings.warn(
+            f"{self.checkpoint.name} {cause}: its attention does not know rows of ours, so every request is scored in "
+            "a row of its own, as transformers does it; the scores are right, and take several times as long",
+            QllmWarning,
+            stacklevel=2,
+        )
+        return False
 
 
 _BASELINE = Regime("fp16", "none", 16)
+
+_PASSAGE = (
+    "The harbour of the old town lies between two hills. Fishing boats leave it before sunrise, and come back when the "
+    "market opens at seven. On Sundays the square stays empty until noon.\n\n"
+)
+
+
+def _probes(items: Sequence[Item]) -> list[list[Continuation]]:
+    """Requests that take every way through the engine: a shared beginning, a context, several continuations of it."""
+    texts = [" yes", " no, and nobody knows", " no, not at all"]
+    return [
+        [Continuation(_PASSAGE + item.requests[0][0][:1000], text, len(_PASSAGE)) for text in texts]
+        for item in items[:4]
+    ]
 
 
 def _told(error: Exception) -> str:

@@ -24,6 +24,7 @@ class ItemScore:
         tokens: scored tokens of each request.
         chance: score expected of a random answer.
         cluster: items of one cluster are not independent; None where they are.
+        hit_limit: whether a generation was ended by its limit of tokens.
     """
 
     id: str
@@ -33,6 +34,7 @@ class ItemScore:
     tokens: Sequence[int] = ()
     chance: float = 0.0
     cluster: str | None = None
+    hit_limit: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

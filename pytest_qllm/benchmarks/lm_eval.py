@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.benchmarks.data import DataSource
-from pytest_qllm.engine.engine import Continuation, Engine, Generation, Scored
+from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measurement import ItemScore
 from pytest_qllm.quiet import quiet
 from pytest_qllm.store import Store, digest
 
 _GENERATION_LIMIT = 256  # lm-eval's default for a task that names none (max_gen_toks of its `hf` model)
+_ITEM_FORMAT = 2  # of the items in the store
+_PROBED = 8  # documents whose contexts tell what all contexts of a subset begin with
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Item:
         requests: arguments of each request, as lm-eval's instances have them.
         chance: score expected of a random answer.
         subset: the subset that the item is from, its cluster; empty if the benchmark has none.
+        shared: leading characters of its contexts that other items of the subset begin with too.
     """
 
     id: str
@@ -41,9 +45,27 @@ class Item:
     requests: tuple[tuple[Any, ...], ...]
     chance: float
     subset: str
+    shared: int = 0
 
     def continuations(self) -> list[Continuation]:
-        return [Continuation(context, text) for context, text in self.requests]
+        return [Continuation(context, text, self.shared) for context, text in self.requests]
+
+    def generation(self, seed: int) -> Generation:
+        """The request of a generative task; where it samples, with a seed of the item's own."""
+        context, options = self.requests[0]
+        until = options.get("until") or []
+        temperature = float(options.get("temperature") or 0.0)
+        samples = bool(options.get("do_sample", temperature > 0))
+        return Generation(
+            context,
+            tuple([until] if isinstance(until, str) else until),
+            int(options.get("max_gen_toks", _GENERATION_LIMIT)),
+            self.shared,
+            temperature=(temperature or 1.0) if samples else 0.0,
+            top_k=int(options.get("top_k") or 0),
+            top_p=float(options.get("top_p") or 1.0),
+            seed=int(hashlib.sha256(f"{seed}:{self.id}".encode()).hexdigest()[:8], 16),
+        )
 
 
 class LmEvalBenchmark:
@@ -67,7 +89,7 @@ class LmEvalBenchmark:
             QllmError: if the benchmark has no items.
         """
         identity = self.source.identity(self.benchmark)
-        key = digest([self.identity(), identity, self.seed, count])
+        key = digest([_ITEM_FORMAT, self.identity(), identity, self.seed, count])
         known = store.read("items", key) if identity is not None else None
         if known is None:
             store.progress(f"preparing the items of {self.benchmark.name}")
@@ -93,8 +115,8 @@ class LmEvalBenchmark:
             if kind == "loglikelihood_rolling":
                 rolled = engine.rolling([item.requests[0][0] for item in items])
                 return [_score_text(item, scored) for item, scored in zip(items, rolled, strict=True)]
-            texts = engine.generations([_generation(item) for item in items])
-            return [self._score_generated(item, text) for item, text in zip(items, texts, strict=True)]
+            made = engine.generations([item.generation(self.seed) for item in items])
+            return [self._score_generated(item, one) for item, one in zip(items, made, strict=True)]
 
     def _score_choices(self, item: Item, scored: Sequence[Scored]) -> ItemScore:
         bad = [one for one in scored if not isfinite(one.loglikelihood)]
@@ -118,19 +140,20 @@ class LmEvalBenchmark:
             item.subset or None,
         )
 
-    def _score_generated(self, item: Item, text: str) -> ItemScore:
+    def _score_generated(self, item: Item, made: Generated) -> ItemScore:
         from lm_eval.api.instance import Instance
 
         task = self._task(item.subset)
         metrics: dict[str, float] = {}
         for ensemble in task._filters:
             instance = Instance("generate_until", item.document, item.requests[0], 0, ("", 0, 1))
-            instance.resps = [text]
+            instance.resps = [made.text]
             ensemble.apply([instance])
             filtered = instance.filtered_resps[ensemble.name]
             for name, value in _numbers(task.process_results(item.document, [filtered])).items():
                 metrics[name if ensemble.name == "none" else f"{name},{ensemble.name}"] = value
-        return ItemScore(item.id, text, metrics, chance=item.chance, cluster=item.subset or None)
+        cluster = item.subset or None
+        return ItemScore(item.id, made.text, metrics, chance=item.chance, cluster=cluster, hit_limit=made.hit_limit)
 
     def _prepare(self, count: int) -> list[Item]:
         ordered: list[tuple[str, str, Any]] = []
@@ -139,8 +162,10 @@ class LmEvalBenchmark:
                 documents = self._task(subset).eval_docs
                 ordered += [(self._rank(subset, document), subset, document) for document in documents]
             # A document that is there twice would count twice: each has one rank, so that one of them is kept.
-            distinct = {rank: (subset, document) for rank, subset, document in ordered}
-            items = [self._item(*distinct[rank]) for rank in sorted(distinct)[:count]]
+            distinct = {rank: (subset, document) for rank, subset, document in sorted(ordered, key=lambda one: one[0])}
+            chosen = list(distinct.values())[:count]
+            beginnings = {subset: self._beginning(subset, distinct.values()) for subset in dict(chosen)}
+            items = [self._item(subset, document, beginnings[subset]) for subset, document in chosen]
         if not items:
             raise QllmError(f"{self.benchmark.name} has no items in {self.source.describe(self.benchmark)}")
         return items
@@ -148,16 +173,29 @@ class LmEvalBenchmark:
     def _rank(self, subset: str, document: Mapping[str, Any]) -> str:
         return hashlib.sha256(f"{self.seed}:{subset}:{digest(document)}".encode()).hexdigest()
 
-    def _item(self, subset: str, document: dict[str, Any]) -> Item:
+    def _beginning(self, subset: str, documents: Iterable[tuple[str, dict[str, Any]]]) -> str:
+        """What the contexts of a subset's first documents begin with: the shots, where all have the same.
+
+        It is cut after a line or a word, so that it does not hang on letters in which they happen to agree; it depends
+        on the source and the seed, and not on how many items are measured.
+        """
+        first = [document for one, document in documents if one == subset][:_PROBED]
+        contexts = [
+            request[0] for document in first for request in self._item(subset, document).requests if len(request) == 2
+        ]
+        common = commonprefix(contexts) if len(first) > 1 else ""  # noqa: RUF071 - of characters, as wanted
+        return common[: max(common.rfind("\n"), common.rfind(" "), -1) + 1]
+
+    def _item(self, subset: str, document: dict[str, Any], beginning: str = "") -> Item:
         try:
-            return self._asked(subset, document)
+            return self._asked(subset, document, beginning)
         except Exception as error:  # templates and functions fail in their own ways on a document that they do not fit
             raise QllmError(
                 f"{self.benchmark.name}: lm-eval cannot ask a document of {self.source.describe(self.benchmark)} "
                 f"({type(error).__name__}: {_line(error)}): {str(document)[:120]}"
             ) from error
 
-    def _asked(self, subset: str, document: dict[str, Any]) -> Item:
+    def _asked(self, subset: str, document: dict[str, Any], beginning: str) -> Item:
         task = self._task(subset)
         task.doc_to_target(document)  # a target that is none of the choices fails here, before anything is measured
         context = task.fewshot_context(document, task.config.num_fewshot or 0)
@@ -166,7 +204,8 @@ class LmEvalBenchmark:
         requests = tuple(tuple(instance.args) for instance in instances)
         chance = 1 / len(instances) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
         identity = digest([document, requests])
-        return Item(identity, str(task.OUTPUT_TYPE), dict(document), requests, chance, subset)
+        shared = len(beginning) if all(request[0].startswith(beginning) for request in requests) else 0
+        return Item(identity, str(task.OUTPUT_TYPE), dict(document), requests, chance, subset, shared)
 
     def _task(self, subset: str) -> Any:
         if subset not in self._tasks:
@@ -217,16 +256,6 @@ def _task_file(task: str) -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "tasks" / task
-
-
-def _generation(item: Item) -> Generation:
-    context, options = item.requests[0]
-    until = options.get("until") or []
-    return Generation(
-        context,
-        tuple([until] if isinstance(until, str) else until),
-        int(options.get("max_gen_toks", _GENERATION_LIMIT)),
-    )
 
 
 def _score_text(item: Item, scored: Scored) -> ItemScore:
