@@ -8,8 +8,13 @@ from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measure import Compute
 
 
-def choose(dtype: str, device: str, workers: int) -> Compute:
-    """Resolve ``auto``; divide the cores among the workers.
+def choose(dtype: str, device: str, workers: int, worker: int = 0) -> Compute:
+    """Resolve ``auto``; divide the cores, and the CUDA devices, among the workers.
+
+    Args:
+        dtype, device: as the options have them.
+        workers: processes that compute at the same time.
+        worker: which of them this is, from 0.
 
     Raises:
         QllmError: if the device is not there.
@@ -18,6 +23,8 @@ def choose(dtype: str, device: str, workers: int) -> Compute:
         raise QllmError(f"--qllm-device is {device!r}, but torch finds no CUDA device here; use cpu")
     if device == "auto":
         device = "cuda" if _has_nvidia() and _cuda_works() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{worker % _cuda_devices()}"
     if dtype == "auto":
         dtype = "float16" if device.startswith("cuda") else "bfloat16" if _native_bfloat16() else "float32"
     return Compute(dtype, device, max(1, len(os.sched_getaffinity(0)) // workers))
@@ -33,6 +40,12 @@ def _cuda_works() -> bool:
     except ImportError:
         raise UnavailableError("models need torch: pip install 'pytest-qllm[model]'") from None
     return torch.cuda.is_available()
+
+
+def _cuda_devices() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _native_bfloat16() -> bool:

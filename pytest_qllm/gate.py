@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
@@ -15,6 +15,9 @@ from pytest_qllm.verdict.verdict import Outcome, Sample, Verdict, check, judge, 
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
+
+
+_NOISE = "the baseline's own score moves by that when only its batches change; use more items or a wider tolerance"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Gate:
         """The baseline's score; no verdict."""
         prepared, items = self._prepare(question)
         measurement = self.laboratory.measure(self.baseline, prepared, items)
-        return self._record(self.baseline, question, measurement.sample(question.metric), measurement.provenance)
+        record = self._record(self.baseline, question, measurement.sample(question.metric), measurement.provenance)
+        return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
         """The verdict on a regime. Items are measured until the loss is plain, or to the last one.
@@ -59,6 +63,11 @@ class Gate:
         reason = lacks_signal(baseline, scale, question.tolerance)
         if reason is not None:
             return replace(record, outcome=str(Outcome.NO_SIGNAL), reason=reason)
+        noise = laboratory.noise(prepared, items, question.metric)
+        record = replace(record, noise=asdict(noise))
+        if question.tolerance <= noise.floor:
+            reason = f"the tolerance is smaller than the noise floor of {record.amount(noise.floor)}"
+            return replace(record, outcome=str(Outcome.INCONCLUSIVE), reason=f"{reason}: {_NOISE}")
         verdict: Verdict | None = None
         for look in looks(len(items), question.benchmark.chunk):
             measurement = laboratory.measure(regime, prepared, items[: look.items])
@@ -76,7 +85,9 @@ class Gate:
             if verdict.outcome is Outcome.FAIL:
                 break
         assert verdict is not None
-        return _with(record, verdict, len(items))
+        evidence = _with(record, verdict, len(items))
+        fidelity = laboratory.fidelity(regime, prepared, items[: evidence.n])
+        return replace(evidence, fidelity=None if fidelity is None else asdict(fidelity))
 
     def _prepare(self, question: Question) -> tuple[LmEvalBenchmark, Sequence[Item]]:
         prepared = self.laboratory.benchmark(question.benchmark)

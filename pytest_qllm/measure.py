@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.benchmarks.data import DataSource
-from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
+from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark, score_texts, texts
 from pytest_qllm.engine.engine import VERSION, Continuation
 from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
+from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.models.source import Checkpoint
+from pytest_qllm.quiet import quiet
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import Store, digest
+from pytest_qllm.verdict import noise
+from pytest_qllm.verdict.fidelity import Fidelity, summarize
+from pytest_qllm.verdict.noise import NoiseFloor
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.benchmark import Benchmark
@@ -26,6 +31,10 @@ if TYPE_CHECKING:
 
 PACKING_TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
 """Nats; a mask that a model ignores moves a log-likelihood by tens of nats, rounding by less than this."""
+
+NOISE_ITEMS = 8
+NOISE_GENERATIONS = 2
+"""Items that are scored again for the noise floor: eight show how far a log-likelihood moves."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +80,8 @@ class Laboratory:
         """
         key = digest(self._identity(regime, benchmark))
         name = benchmark.benchmark.name
-        size = benchmark.benchmark.chunk
         scores: list[ItemScore] = []
-        for start in range(0, len(items), size):
-            chunk = items[start : start + size]
+        for chunk in _chunks(benchmark, items):
             scores += self._chunk(regime, benchmark, key, chunk)
             self.store.progress(f"{name}[{regime.name}] {len(scores)}/{len(items)} items")
         return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
@@ -90,26 +97,91 @@ class Laboratory:
     def is_stored(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> bool:
         """Whether the store has the scores of all these items."""
         key = digest(self._identity(regime, benchmark))
-        size = benchmark.benchmark.chunk
-        chunks = [[item.id for item in items[start : start + size]] for start in range(0, len(items), size)]
-        return all(self._stored(("measurements", key, digest(ids)), ids) is not None for ids in chunks)
+        return all(self._stored(key, benchmark, chunk) is not None for chunk in _chunks(benchmark, items))
 
-    def _chunk(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
-        ids = [item.id for item in items]
-        place = ("measurements", key, digest(ids))
-        found = self._stored(place, ids)
+    def fidelity(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> Fidelity | None:
+        """How far a measured candidate is from the baseline on the texts; None where there are no texts.
+
+        Raises:
+            QllmError: if the comparison is not in the store.
+        """
+        if not _are_texts(items):
+            return None
+        import numpy as np
+
+        key = digest(self._identity(regime, benchmark))
+        store = self._fidelity_store(benchmark)
+        scores = self.measure(regime, benchmark, items).items
+        parts = [store.positions(key, _name(chunk)).numpy() for chunk in _chunks(benchmark, items)]
+        return summarize(np.concatenate(parts).astype(np.float64), [sum(score.tokens) for score in scores])
+
+    def noise(self, benchmark: LmEvalBenchmark, items: Sequence[Item], metric: str) -> NoiseFloor:
+        """What the baseline's score moves by in other batches; a few items are scored again to tell."""
+        baseline = self.measure(BASELINE, benchmark, items).items
+        again = self._again(benchmark, items)
+        first = baseline[: len(again)]
+        flips = sum(one.metrics[metric] != other.metrics[metric] for one, other in zip(first, again, strict=True))
+        if _are_texts(items):
+            totals, repeated = ([sum(score.loglikelihoods) for score in scores] for scores in (first, again))
+            return noise.of_perplexity(totals, repeated, [sum(score.tokens) for score in first])
+        if items[0].output_type == "multiple_choice":
+            normalized = metric == "acc_norm"
+            lengths = [[len(text.lstrip()) if normalized else 1 for _, text in item.requests] for item in items]
+            one, other, every = ([score.loglikelihoods for score in some] for some in (first, again, baseline))
+            return noise.of_choices(one, other, every, lengths, flips)
+        differences = [
+            sum(other.loglikelihoods) - sum(one.loglikelihoods) for one, other in zip(first, again, strict=True)
+        ]
+        return noise.of_flips(differences, flips, len(items))
+
+    def _again(self, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[ItemScore]:
+        """Scores of the first items by the baseline, each in other company than in its measurement."""
+        generated = items[0].output_type == "generate_until"
+        some = items[: NOISE_GENERATIONS if generated else NOISE_ITEMS]
+        place = ("again", digest(self._identity(BASELINE, benchmark)), _name(some))
+
+        def read() -> list[ItemScore] | None:
+            content = self.store.read(*place)
+            return None if content is None else [ItemScore(**fields) for fields in content]
+
+        found = read()
         if found is None:
-            with self.store.lock(f"measure-{place[1]}-{place[2]}"):
-                found = self._stored(place, ids)
+            with self.store.lock("-".join(place)):
+                found = read()
                 if found is None:
-                    found = benchmark.score(items, self.engine(regime, items))
+                    engine = self.engine(BASELINE, items)
+                    with engine.other_batches():
+                        found = benchmark.score(some[::-1], engine)[::-1]
                     self.store.write([score.to_json() for score in found], *place)
         return found
 
-    def _stored(self, place: tuple[str, ...], ids: Sequence[str]) -> list[ItemScore] | None:
-        content = self.store.read(*place)
-        scores = None if content is None else [ItemScore(**fields) for fields in content]
-        return scores if scores is not None and [score.id for score in scores] == list(ids) else None
+    def _fidelity_store(self, benchmark: LmEvalBenchmark) -> FidelityStore:
+        head = digest([self.checkpoint.weights, self.compute.dtype])
+        return FidelityStore(self.store, digest(self._identity(BASELINE, benchmark)), head)
+
+    def _chunk(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        found = self._stored(key, benchmark, items)
+        if found is None:
+            with self.store.lock(f"measure-{key}-{_name(items)}"):
+                found = self._stored(key, benchmark, items)
+                if found is None:
+                    found = self._score(regime, benchmark, key, items)
+                    self.store.write([score.to_json() for score in found], "measurements", key, _name(items))
+        return found
+
+    def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        engine = self.engine(regime, items)
+        if not _are_texts(items):
+            return benchmark.score(items, engine)
+        with quiet():
+            return score_texts(items, self._fidelity_store(benchmark).rolling(engine, texts(items), key, _name(items)))
+
+    def _stored(self, key: str, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[ItemScore] | None:
+        content = self.store.read("measurements", key, _name(items))
+        if content is None or (_are_texts(items) and not self._fidelity_store(benchmark).has(key, _name(items))):
+            return None
+        scores = [ItemScore(**fields) for fields in content]
+        return scores if [score.id for score in scores] == [item.id for item in items] else None
 
     def _identity(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
         return {
@@ -209,7 +281,7 @@ class Laboratory:
             with self.store.lock(f"packing-{place[1]}"):
                 known = self.store.read(*place)
                 if known is None:
-                    reference = engine if regime.is_baseline else self._load(_BASELINE)
+                    reference = engine if regime.is_baseline else self._load(BASELINE)
                     found = reference.difference(_probes(items))
                     known = {"largest_difference": found if isfinite(found) else None}
                     self.store.write(known, *place)
@@ -226,7 +298,7 @@ class Laboratory:
         return False
 
 
-_BASELINE = Regime("fp16", "none", 16)
+BASELINE = Regime("fp16", "none", 16)
 
 _PASSAGE = (
     "The harbour of the old town lies between two hills. Fishing boats leave it before sunrise, and come back when the "
@@ -241,6 +313,20 @@ def _probes(items: Sequence[Item]) -> list[list[Continuation]]:
         [Continuation(_PASSAGE + item.requests[0][0][:1000], text, len(_PASSAGE)) for text in texts]
         for item in items[:4]
     ]
+
+
+def _chunks(benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Items that are measured and stored together."""
+    size = benchmark.benchmark.chunk
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _name(chunk: Sequence[Item]) -> str:
+    return digest([item.id for item in chunk])
+
+
+def _are_texts(items: Sequence[Item]) -> bool:
+    return items[0].output_type == "loglikelihood_rolling"
 
 
 def _told(error: Exception) -> str:

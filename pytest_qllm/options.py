@@ -101,6 +101,7 @@ class Settings:
     tolerances: Mapping[str, Any]
     tolerances_file: str
     workers: int
+    worker: int
     changed: tuple[str, ...]
 
     @classmethod
@@ -117,6 +118,7 @@ class Settings:
                     f"{option.flag} is {given[option.name]!r}; expected one of {', '.join(option.choices)}"
                 )
         root = config.rootpath
+        workers, worker = _workers(config)
         tolerances, file = _tolerances(given["tolerances"], root)
         data = given["data"]
         if data not in ("auto", "hub") and not (data and (root / Path(data).expanduser()).is_dir()):
@@ -137,7 +139,8 @@ class Settings:
             inconclusive=given["inconclusive"],
             tolerances=tolerances,
             tolerances_file=file,
-            workers=_workers(config),
+            workers=workers,
+            worker=worker,
             changed=tuple(
                 f"{option.flag}={shlex.quote(given[option.name])}"
                 for option in OPTIONS
@@ -151,7 +154,7 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Every option as it is in force, as JSON content; the tolerances as they were written."""
-        content = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "changed"}
+        content = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("changed", "worker")}
         content["tolerances"] = _plain(self.tolerances)
         content["regimes"] = list(self.regimes)
         return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()}
@@ -225,6 +228,9 @@ def read_tolerances(path: Path) -> Mapping[str, Any]:
     return tables
 
 
-def _workers(config: pytest.Config) -> int:
+def _workers(config: pytest.Config) -> tuple[int, int]:
+    """How many processes run tests, and which of them this is, from 0."""
     workerinput: dict[str, Any] | None = getattr(config, "workerinput", None)
-    return int(workerinput["workercount"]) if workerinput else 1
+    if not workerinput:
+        return 1, 0
+    return int(workerinput["workercount"]), int(workerinput["workerid"].removeprefix("gw"))

@@ -118,7 +118,7 @@ class Session:
         laboratory = Laboratory(
             lambda: source.resolve(settings.model, cache),
             DataSource(settings.data, cache),
-            choose(settings.dtype, settings.device, settings.workers),
+            choose(settings.dtype, settings.device, settings.workers, settings.worker),
             settings.seed,
             store,
         )

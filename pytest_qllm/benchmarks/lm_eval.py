@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from os.path import commonprefix
 from pathlib import Path
@@ -113,8 +113,7 @@ class LmEvalBenchmark:
                 answers = engine.continuations([item.continuations() for item in items])
                 return [self._score_choices(item, scored) for item, scored in zip(items, answers, strict=True)]
             if kind == "loglikelihood_rolling":
-                rolled = engine.rolling([item.requests[0][0] for item in items])
-                return [_score_text(item, scored) for item, scored in zip(items, rolled, strict=True)]
+                return score_texts(items, engine.rolling(texts(items)))
             made = engine.generations([item.generation(self.seed) for item in items])
             return [self._score_generated(item, one) for item, one in zip(items, made, strict=True)]
 
@@ -163,9 +162,14 @@ class LmEvalBenchmark:
                 ordered += [(self._rank(subset, document), subset, document) for document in documents]
             # A document that is there twice would count twice: each has one rank, so that one of them is kept.
             distinct = {rank: (subset, document) for rank, subset, document in sorted(ordered, key=lambda one: one[0])}
-            chosen = list(distinct.values())[:count]
-            beginnings = {subset: self._beginning(subset, distinct.values()) for subset in dict(chosen)}
-            items = [self._item(subset, document, beginnings[subset]) for subset, document in chosen]
+            documents = list(distinct.values())
+            items = [self._item(subset, document) for subset, document in documents[:count]]
+            # Only now: a task that draws its shots draws them in the order in which it is asked.
+            beginnings = {
+                subset: self._beginning(subset, items, documents[count:])
+                for subset in dict.fromkeys(item.subset for item in items)
+            }
+            items = [_with_shared(item, beginnings[item.subset]) for item in items]
         if not items:
             raise QllmError(f"{self.benchmark.name} has no items in {self.source.describe(self.benchmark)}")
         return items
@@ -173,29 +177,29 @@ class LmEvalBenchmark:
     def _rank(self, subset: str, document: Mapping[str, Any]) -> str:
         return hashlib.sha256(f"{self.seed}:{subset}:{digest(document)}".encode()).hexdigest()
 
-    def _beginning(self, subset: str, documents: Iterable[tuple[str, dict[str, Any]]]) -> str:
+    def _beginning(self, subset: str, items: Sequence[Item], others: Sequence[tuple[str, dict[str, Any]]]) -> str:
         """What the contexts of a subset's first documents begin with: the shots, where all have the same.
 
-        It is cut after a line or a word, so that it does not hang on letters in which they happen to agree; it depends
-        on the source and the seed, and not on how many items are measured.
+        It is cut after a line or a word, so that it does not hang on letters in which they happen to agree. As many
+        ``others`` are asked as it needs, so that it does not depend on how many items are measured.
         """
-        first = [document for one, document in documents if one == subset][:_PROBED]
-        contexts = [
-            request[0] for document in first for request in self._item(subset, document).requests if len(request) == 2
-        ]
+        first = [item for item in items if item.subset == subset][:_PROBED]
+        more = [document for one, document in others if one == subset][: _PROBED - len(first)]
+        first += [self._item(subset, document) for document in more]
+        contexts = [request[0] for item in first for request in item.requests if len(request) == 2]
         common = commonprefix(contexts) if len(first) > 1 else ""  # noqa: RUF071 - of characters, as wanted
         return common[: max(common.rfind("\n"), common.rfind(" "), -1) + 1]
 
-    def _item(self, subset: str, document: dict[str, Any], beginning: str = "") -> Item:
+    def _item(self, subset: str, document: dict[str, Any]) -> Item:
         try:
-            return self._asked(subset, document, beginning)
+            return self._asked(subset, document)
         except Exception as error:  # templates and functions fail in their own ways on a document that they do not fit
             raise QllmError(
                 f"{self.benchmark.name}: lm-eval cannot ask a document of {self.source.describe(self.benchmark)} "
                 f"({type(error).__name__}: {_line(error)}): {str(document)[:120]}"
             ) from error
 
-    def _asked(self, subset: str, document: dict[str, Any], beginning: str) -> Item:
+    def _asked(self, subset: str, document: dict[str, Any]) -> Item:
         task = self._task(subset)
         task.doc_to_target(document)  # a target that is none of the choices fails here, before anything is measured
         context = task.fewshot_context(document, task.config.num_fewshot or 0)
@@ -204,8 +208,7 @@ class LmEvalBenchmark:
         requests = tuple(tuple(instance.args) for instance in instances)
         chance = 1 / len(instances) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
         identity = digest([document, requests])
-        shared = len(beginning) if all(request[0].startswith(beginning) for request in requests) else 0
-        return Item(identity, str(task.OUTPUT_TYPE), dict(document), requests, chance, subset, shared)
+        return Item(identity, str(task.OUTPUT_TYPE), dict(document), requests, chance, subset)
 
     def _task(self, subset: str) -> Any:
         if subset not in self._tasks:
@@ -245,6 +248,11 @@ class LmEvalBenchmark:
         return task
 
 
+def _with_shared(item: Item, beginning: str) -> Item:
+    begins = all(request[0].startswith(beginning) for request in item.requests)
+    return replace(item, shared=len(beginning) if begins else 0)
+
+
 def _line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
 
@@ -256,6 +264,16 @@ def _task_file(task: str) -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "tasks" / task
+
+
+def texts(items: Sequence[Item]) -> list[str]:
+    """The texts of a perplexity benchmark."""
+    return [item.requests[0][0] for item in items]
+
+
+def score_texts(items: Sequence[Item], scored: Sequence[Scored]) -> list[ItemScore]:
+    """Scores of the texts of a perplexity benchmark."""
+    return [_score_text(item, one) for item, one in zip(items, scored, strict=True)]
 
 
 def _score_text(item: Item, scored: Scored) -> ItemScore:

@@ -25,7 +25,7 @@ class Layout(Protocol):
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, score: Scoring
     ) -> torch.Tensor:
-        """Outputs of one layer, of the shape of ``query``: (heads, tokens, size); keys have (kv heads, tokens, size)."""
+        """Outputs of one layer, of the shape of ``query``, (heads, tokens, size); keys have heads of their own."""
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,13 @@ class Budget:
     Attributes:
         tokens: tokens of one forward pass.
         kept_bytes: memory for kept keys and values: prefixes, and generations in progress.
+        slots: generations that go on at once, if there is memory for them; at their end a small model's products are
+            at their rate.
     """
 
     tokens: int
     kept_bytes: int
+    slots: int = 64
 
     def shrink(self) -> None:
         self.tokens = max(1, self.tokens // 2)

@@ -17,9 +17,6 @@ from pytest_qllm.engine.runner import Runner
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-MOST_SLOTS = 64
-"""Generations that go on at once; a small model's products are at their rate from here on."""
-
 _UNSUPPORTED = (
     "bad_words_ids",
     "begin_suppress_tokens",
@@ -150,7 +147,7 @@ def generate(runner: Runner, generations: Sequence[Ongoing], ending: Ending) -> 
     while pending or active:
         free = count - len(active)
         if pending and (slots is None or free * 8 >= count):
-            first = [pending[at] for at in range(min(len(pending), free if slots is not None else MOST_SLOTS))]
+            first = [pending[at] for at in range(min(len(pending), free if slots is not None else runner.budget.slots))]
             batch = [
                 pending.popleft()
                 for _ in range(leading([len(one.row().tokens) for one in first], runner.budget.tokens))
@@ -161,7 +158,7 @@ def generate(runner: Runner, generations: Sequence[Ongoing], ending: Ending) -> 
             if slots is None:
                 length = max(one.room for one in generations)
                 each = kept.bytes // sum(len(row.tokens) for row in rows) * length
-                count = max(len(batch), min(MOST_SLOTS, len(generations), runner.budget.kept_bytes // each))
+                count = max(len(batch), min(runner.budget.slots, len(generations), runner.budget.kept_bytes // each))
                 slots = Slots(runner.prefix(rows[0].prefix), kept, count, length)
             ends = torch.tensor([len(row.tokens) for row in rows]).cumsum(0).tolist()
             for row, end in zip(rows, ends, strict=True):

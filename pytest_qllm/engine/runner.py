@@ -66,6 +66,23 @@ class Runner:
         ).last_hidden_state
         return states[0]
 
+    def plain_hidden(self, tokens: Sequence[int]) -> torch.Tensor:
+        """Final hidden states of one sequence by the model's own attention, shape (tokens, width)."""
+        states: torch.Tensor = self._decoder(
+            input_ids=torch.tensor([tokens], device=self.device), use_cache=False
+        ).last_hidden_state
+        return states[0]
+
+    @contextmanager
+    def head(self, other: torch.nn.Module) -> Iterator[None]:
+        """Within it ``logits`` are by another output head of the same shape."""
+        own = self.model.get_output_embeddings()
+        self.model.set_output_embeddings(other)
+        try:
+            yield
+        finally:
+            self.model.set_output_embeddings(own)
+
     def rows(self, rows: Sequence[Row], *, keep: bool = False) -> tuple[torch.Tensor, Kept | None]:
         """Hidden states of rows laid end to end, and what was kept of them."""
         prefixes = [self.prefix(row.prefix) for row in rows]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from pytest_qllm.engine.attention import Slots
 from pytest_qllm.engine.budget import budget_for
+from pytest_qllm.engine.divergence import Observer
 from pytest_qllm.engine.encoding import Encoder
 from pytest_qllm.engine.engine import Continuation, Generated, Generation, Scored
 from pytest_qllm.engine.generation import Choice, Ending, Ongoing, by_transformers, generate, unsupported
@@ -52,13 +55,16 @@ class TorchEngine:
         return self._score_packed(rows)
 
     @torch.inference_mode()
-    def rolling(self, texts: Sequence[str]) -> list[Scored]:
+    def rolling(self, texts: Sequence[str], observer: Observer | None = None) -> list[Scored]:
+        """As the protocol says; ``observer`` sees hidden state and logits of every scored position, in order."""
         windows = [self.encoder.windows(text) for text in texts]
         flat = [one for text in windows for one in text]
         if self.packed and not self._exceeds_window([one.inputs for one in flat]):
-            answers = iter([scored for (scored,) in self._score_packed([pack([one]) for one in flat])])
-        else:
+            answers = iter([scored for (scored,) in self._score_packed([pack([one]) for one in flat], observer)])
+        elif observer is None:
             answers = iter(self._score_plainly(flat))
+        else:
+            answers = iter([self._observe_plainly(one, observer) for one in flat])
         return [_total([next(answers) for _ in text]) for text in windows]
 
     @torch.inference_mode()
@@ -84,6 +90,16 @@ class TorchEngine:
             for group in groups.values():
                 generate(self.runner, group, ending)
         return [ending.result(one.request, one.made) for one in ongoing]
+
+    @contextmanager
+    def other_batches(self) -> Iterator[None]:
+        """Within it fewer requests are computed together, so that every product has another shape."""
+        before = self.runner.budget
+        self.runner.budget = replace(before, tokens=max(1, before.tokens // 5), slots=1)
+        try:
+            yield
+        finally:
+            self.runner.budget = before
 
     def difference(self, items: Sequence[Sequence[Continuation]]) -> float:
         """Largest difference in nats between log-likelihoods of the same requests: packed, by decoding, and plain.
@@ -136,7 +152,7 @@ class TorchEngine:
             return False
         return any(len(one) >= window for one in sequences)
 
-    def _score_packed(self, rows: Sequence[Row]) -> list[list[Scored]]:
+    def _score_packed(self, rows: Sequence[Row], observer: Observer | None = None) -> list[list[Scored]]:
         results: list[list[Scored]] = []
 
         def work(batch: Sequence[Row]) -> None:
@@ -151,7 +167,7 @@ class TorchEngine:
                 for place in scored
             ]
             targets = [token for row in batch for wanted in row.targets for token in wanted]
-            chosen, is_likeliest = self._score_places(hidden, places, targets)
+            chosen, is_likeliest = self._score_places(hidden, places, targets, observer)
             at = 0
             for row in batch:
                 scored = []
@@ -166,11 +182,16 @@ class TorchEngine:
         return results
 
     def _score_places(
-        self, hidden: torch.Tensor, places: Sequence[int], targets: Sequence[int]
+        self,
+        hidden: torch.Tensor,
+        places: Sequence[int],
+        targets: Sequence[int],
+        observer: Observer | None = None,
     ) -> tuple[list[float], list[bool]]:
         """Log-probability of each target at its place, and whether it is the likeliest token there.
 
-        The head runs once for each place, however many targets it has (answer letters have all theirs at one).
+        The head runs once for each place, however many targets it has (answer letters have all theirs at one). With an
+        observer every place has one target, and they are in order.
         """
         unique, which = torch.unique(torch.tensor(places, device=hidden.device), return_inverse=True)
         wanted = torch.tensor(targets, device=hidden.device)
@@ -182,6 +203,8 @@ class TorchEngine:
             # As lm-eval does it: torch's float32 log_softmax is 2e-5 nats off on a large vocabulary, always one way.
             chosen[here] = torch.log_softmax(logits.float(), -1)[at, wanted[here]]
             likeliest[here] = logits.argmax(-1)[at]
+            if observer is not None:
+                observer.see(hidden[unique[start : start + len(logits)]], logits, wanted[here])
         return chosen.tolist(), (likeliest == wanted).tolist()
 
     def _score_plainly(self, requests: Sequence[Encoded]) -> list[Scored]:
@@ -194,6 +217,14 @@ class TorchEngine:
                 inputs, targets = requests[at].inputs, requests[at].targets
                 results[at] = _score(logits[row, len(inputs) - len(targets) : len(inputs)], targets)
         return [one for one in results if one is not None]
+
+    def _observe_plainly(self, request: Encoded, observer: Observer) -> Scored:
+        """A row of its own through the model's own attention, and then through its head."""
+        hidden = self.runner.plain_hidden(request.inputs)
+        first = len(request.inputs) - len(request.targets)
+        places = range(first, len(request.inputs))
+        chosen, is_likeliest = self._score_places(hidden, places, request.targets, observer)
+        return Scored(sum(chosen), all(is_likeliest), len(chosen))
 
 
 def _score(logits: torch.Tensor, targets: tuple[int, ...]) -> Scored:

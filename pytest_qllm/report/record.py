@@ -38,6 +38,8 @@ class Record:
     mended: int | None = None
     planned: int | None = None
     reason: str = ""
+    noise: Mapping[str, Any] | None = None
+    fidelity: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -64,6 +66,10 @@ class Record:
         if value is None or not isfinite(value):
             return "unbounded"
         return f"x{value:.3g}" if self.is_ratio else f"{100 * value:+.1f}"
+
+    def amount(self, value: float) -> str:
+        """A tolerance or a noise floor for people: ``3 points``, or ``x1.03``."""
+        return f"x{value:.4g}" if self.is_ratio else f"{100 * value:.3g} points"
 
     def cell(self) -> str:
         """One cell of the summary."""
@@ -95,7 +101,22 @@ class Record:
             lines.insert(
                 -1, f"  flips       {self.broken} broken (right to wrong), {self.mended} mended (wrong to right)"
             )
+        if self.noise is not None:
+            lines.insert(-1, f"  noise       {self.amount(self.noise['floor'])}, when only the batches change")
+        if self.fidelity is not None:
+            lines.insert(-1, f"  fidelity    {self.fidelity_line()}")
         return "\n".join(lines)
+
+    def fidelity_line(self) -> str:
+        """The fidelity figures in a line; empty where there are none."""
+        if self.fidelity is None:
+            return ""
+        figures = self.fidelity
+        return (
+            f"KL {figures['kl_mean']:.3g} nats (99 %: {figures['kl_percentiles']['99']:.3g}), "
+            f"same top token {100 * figures['same_top']:.1f} %, "
+            f"p of the true token {100 * figures['delta_p_mean']:+.2f} % (RMS {100 * figures['delta_p_rms']:.1f} %)"
+        )
 
     def _confidence(self) -> str:
         low, high = (f"{100 * (1 - alpha):g} %" for alpha in self.alphas or (0.05, 0.05))

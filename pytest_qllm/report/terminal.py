@@ -22,6 +22,9 @@ def summary(
     if counts:
         yield ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), {"bold": True}
         yield "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it", {}
+    for record in sorted(records, key=lambda record: (record.benchmark, record.regime)):
+        if record.fidelity is not None:
+            yield f"fidelity of {record.regime} on {record.benchmark}: {record.fidelity_line()}", {}
     for error in errors:
         yield f"ERROR {error['test']}: {error['message']}", {"red": True}
 

@@ -1,0 +1,106 @@
+"""Fidelity of a candidate on the texts of a perplexity benchmark, measured in the same pass as the perplexity.
+
+Beside the scores of a chunk of texts stand, in the store, the baseline's final hidden states (``states``), or a
+candidate's comparison with them, position by position (``divergence``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_qllm.engine.engine import Scored
+from pytest_qllm.errors import QllmError
+from pytest_qllm.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytest_qllm.engine.torch_engine import TorchEngine
+
+_FILE = "positions.safetensors"
+_HEAD = "head.safetensors"
+
+
+class FidelityStore:
+    """Where states and divergences are; ``chunk`` is the name of a chunk of texts, ``head`` that of the baseline's."""
+
+    def __init__(self, store: Store, baseline: str, head: str) -> None:
+        self.store = store
+        self.baseline = baseline
+        self.head = head
+
+    def has(self, key: str, chunk: str) -> bool:
+        """Whether the chunk's texts were compared (or, for the baseline, its states kept) under that key."""
+        return (self.store.root / self._kind(key) / key / chunk / _FILE).is_file()
+
+    def rolling(self, engine: TorchEngine, texts: Sequence[str], key: str, chunk: str) -> list[Scored]:
+        """Score the texts, and keep the baseline's states or compare a candidate with them.
+
+        Raises:
+            QllmError: if the baseline's states are not there.
+        """
+        from safetensors.torch import load_file, save_file
+
+        from pytest_qllm.engine.divergence import Divergence, States
+
+        if key == self.baseline:
+            observer = States()
+            scored = engine.rolling(texts, observer)
+            self.store.directory("heads", self.head, make=lambda into: _save_head(engine, into))
+            self._put(key, chunk, lambda into: save_file({"states": observer.tensor()}, into / _FILE))
+            return scored
+        states = self._load(self.baseline, chunk)["states"]
+        head = _linear(load_file(self.store.root / "heads" / self.head / _HEAD), engine)
+
+        def logits(some: torch.Tensor) -> torch.Tensor:
+            with engine.runner.head(head):
+                return engine.runner.logits(some)
+
+        divergence = Divergence(states, logits)
+        scored = engine.rolling(texts, divergence)
+        self._put(key, chunk, lambda into: save_file({"positions": divergence.tensor()}, into / _FILE))
+        return scored
+
+    def positions(self, key: str, chunk: str) -> torch.Tensor:
+        """A candidate's comparison of each position of a chunk, shape (positions, 4)."""
+        return self._load(key, chunk)["positions"]
+
+    def _kind(self, key: str) -> str:
+        return "states" if key == self.baseline else "divergence"
+
+    def _put(self, key: str, chunk: str, make: object) -> None:
+        self.store.directory(self._kind(key), key, chunk, make=make)  # type: ignore[arg-type]
+
+    def _load(self, key: str, chunk: str) -> dict[str, torch.Tensor]:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.store.root / self._kind(key) / key / chunk / _FILE
+        try:
+            return dict(load_file(path))
+        except (OSError, SafetensorError) as error:
+            raise QllmError(f"{path} is missing or damaged; delete its directory, it is made again") from error
+
+
+def _save_head(engine: TorchEngine, into: Path) -> None:
+    """The baseline's output head, in half precision where that loses nothing."""
+    import torch
+    from safetensors.torch import save_file
+
+    own = engine.model.get_output_embeddings()
+    tensors = {"weight": own.weight} if own.bias is None else {"weight": own.weight, "bias": own.bias}
+    halved = {name: tensor.detach().to(torch.float16) for name, tensor in tensors.items()}
+    is_exact = all(bool((halved[name].to(tensor.dtype) == tensor).all()) for name, tensor in tensors.items())
+    kept = halved if is_exact else {name: tensor.detach() for name, tensor in tensors.items()}
+    save_file({name: tensor.contiguous().cpu() for name, tensor in kept.items()}, into / _HEAD)
+
+
+def _linear(tensors: dict[str, torch.Tensor], engine: TorchEngine) -> torch.nn.Module:
+    from torch import nn
+
+    weight = tensors["weight"]
+    head = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in tensors, device="meta")
+    head.load_state_dict(tensors, assign=True)
+    return head.to(engine.model.device, engine.model.dtype)
