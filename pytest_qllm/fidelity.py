@@ -6,11 +6,11 @@ candidate's comparison with them, position by position (``divergence``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_qllm.engine.engine import Scored
+from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
 from pytest_qllm.errors import QllmError
 from pytest_qllm.store import Store
 
@@ -35,30 +35,39 @@ class FidelityStore:
         """Whether the chunk's texts were compared (or, for the baseline, its states kept) under that key."""
         return (self.store.root / self._kind(key) / key / chunk / _FILE).is_file()
 
-    def rolling(self, engine: TorchEngine, texts: Sequence[str], key: str, chunk: str) -> list[Scored]:
-        """Score the texts, and keep the baseline's states or compare a candidate with them.
+    def observed(self, engine: TorchEngine, key: str, chunk: str) -> Engine:
+        """The engine, with a ``rolling`` that keeps the baseline's states, or compares a candidate with them."""
+        return _Observed(engine, self, key, chunk)
+
+    def keep(self, engine: TorchEngine, texts: Sequence[str], chunk: str) -> list[Scored]:
+        """Score texts by the baseline; keep its states and its head."""
+        from safetensors.torch import save_file
+
+        from pytest_qllm.engine.divergence import States
+
+        states = States()
+        scored = engine.rolling(texts, states)
+        self.store.directory("heads", self.head, make=lambda into: _save_head(engine, into))
+        self._put(self.baseline, chunk, lambda into: save_file({"states": states.tensor()}, into / _FILE))
+        return scored
+
+    def compare(self, engine: TorchEngine, texts: Sequence[str], key: str, chunk: str) -> list[Scored]:
+        """Score texts by a candidate; keep its comparison with the baseline.
 
         Raises:
             QllmError: if the baseline's states are not there.
         """
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import save_file
 
-        from pytest_qllm.engine.divergence import Divergence, States
+        from pytest_qllm.engine.divergence import Divergence
 
-        if key == self.baseline:
-            observer = States()
-            scored = engine.rolling(texts, observer)
-            self.store.directory("heads", self.head, make=lambda into: _save_head(engine, into))
-            self._put(key, chunk, lambda into: save_file({"states": observer.tensor()}, into / _FILE))
-            return scored
-        states = self._load(self.baseline, chunk)["states"]
-        head = _linear(load_file(self.store.root / "heads" / self.head / _HEAD), engine)
+        head = _linear(_load(self.store.root / "heads" / self.head / _HEAD), engine)
 
-        def logits(some: torch.Tensor) -> torch.Tensor:
+        def logits(states: torch.Tensor) -> torch.Tensor:
             with engine.runner.head(head):
-                return engine.runner.logits(some)
+                return engine.runner.logits(states)
 
-        divergence = Divergence(states, logits)
+        divergence = Divergence(self._load(self.baseline, chunk)["states"], logits)
         scored = engine.rolling(texts, divergence)
         self._put(key, chunk, lambda into: save_file({"positions": divergence.tensor()}, into / _FILE))
         return scored
@@ -70,18 +79,42 @@ class FidelityStore:
     def _kind(self, key: str) -> str:
         return "states" if key == self.baseline else "divergence"
 
-    def _put(self, key: str, chunk: str, make: object) -> None:
-        self.store.directory(self._kind(key), key, chunk, make=make)  # type: ignore[arg-type]
+    def _put(self, key: str, chunk: str, make: Callable[[Path], None]) -> None:
+        self.store.directory(self._kind(key), key, chunk, make=make)
 
     def _load(self, key: str, chunk: str) -> dict[str, torch.Tensor]:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        return _load(self.store.root / self._kind(key) / key / chunk / _FILE)
 
-        path = self.store.root / self._kind(key) / key / chunk / _FILE
-        try:
-            return dict(load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise QllmError(f"{path} is missing or damaged; delete its directory, it is made again") from error
+
+class _Observed:
+    """A ``TorchEngine`` whose rolling log-likelihoods leave something in the store."""
+
+    def __init__(self, engine: TorchEngine, fidelity: FidelityStore, key: str, chunk: str) -> None:
+        self.engine = engine
+        self.fidelity = fidelity
+        self.key = key
+        self.chunk = chunk
+
+    def continuations(self, items: Sequence[Sequence[Continuation]]) -> list[list[Scored]]:
+        return self.engine.continuations(items)
+
+    def rolling(self, texts: Sequence[str]) -> list[Scored]:
+        if self.key == self.fidelity.baseline:
+            return self.fidelity.keep(self.engine, texts, self.chunk)
+        return self.fidelity.compare(self.engine, texts, self.key, self.chunk)
+
+    def generations(self, requests: Sequence[Generation]) -> list[Generated]:
+        return self.engine.generations(requests)
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise QllmError(f"{path} is missing or damaged; delete its directory, it is made again") from error
 
 
 def _save_head(engine: TorchEngine, into: Path) -> None:

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.benchmarks.data import DataSource
-from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark, score_texts, texts
+from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
 from pytest_qllm.engine.engine import VERSION, Continuation
 from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
 from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.models.source import Checkpoint
-from pytest_qllm.quiet import quiet
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import Store, digest
 from pytest_qllm.verdict import noise
@@ -171,10 +170,9 @@ class Laboratory:
 
     def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
         engine = self.engine(regime, items)
-        if not _are_texts(items):
-            return benchmark.score(items, engine)
-        with quiet():
-            return score_texts(items, self._fidelity_store(benchmark).rolling(engine, texts(items), key, _name(items)))
+        if _are_texts(items):
+            return benchmark.score(items, self._fidelity_store(benchmark).observed(engine, key, _name(items)))
+        return benchmark.score(items, engine)
 
     def _stored(self, key: str, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[ItemScore] | None:
         content = self.store.read("measurements", key, _name(items))

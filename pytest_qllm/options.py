@@ -154,7 +154,9 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Every option as it is in force, as JSON content; the tolerances as they were written."""
-        content = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("changed", "worker")}
+        content = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("changed", "worker")
+        }
         content["tolerances"] = _plain(self.tolerances)
         content["regimes"] = list(self.regimes)
         return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()}

@@ -113,7 +113,8 @@ class LmEvalBenchmark:
                 answers = engine.continuations([item.continuations() for item in items])
                 return [self._score_choices(item, scored) for item, scored in zip(items, answers, strict=True)]
             if kind == "loglikelihood_rolling":
-                return score_texts(items, engine.rolling(texts(items)))
+                rolled = engine.rolling([item.requests[0][0] for item in items])
+                return [_score_text(item, scored) for item, scored in zip(items, rolled, strict=True)]
             made = engine.generations([item.generation(self.seed) for item in items])
             return [self._score_generated(item, one) for item, one in zip(items, made, strict=True)]
 
@@ -264,16 +265,6 @@ def _task_file(task: str) -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "tasks" / task
-
-
-def texts(items: Sequence[Item]) -> list[str]:
-    """The texts of a perplexity benchmark."""
-    return [item.requests[0][0] for item in items]
-
-
-def score_texts(items: Sequence[Item], scored: Sequence[Scored]) -> list[ItemScore]:
-    """Scores of the texts of a perplexity benchmark."""
-    return [_score_text(item, one) for item, one in zip(items, scored, strict=True)]
 
 
 def _score_text(item: Item, scored: Scored) -> ItemScore:
