@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_qllm.engine.packing import Encoded, batches, pack, tree_mask
+from pytest_qllm.engine.packing import Encoded, Row, leading, pack, padded_batches, tree_mask
 
-quick = settings(max_examples=60, deadline=None, derandomize=True)
+quick = settings(max_examples=100, deadline=None, derandomize=True)
 
 
 @st.composite
@@ -21,6 +21,21 @@ def requests(draw: st.DrawFn) -> Encoded:
 
 
 items = st.lists(requests(), min_size=1, max_size=4)
+prefixes = st.lists(st.integers(1, 2), max_size=5).map(tuple)
+
+
+def behind(prefix: tuple[int, ...], item: list[Encoded]) -> list[Encoded]:
+    """The same requests with the prefix before them."""
+    return [Encoded(prefix + request.inputs, request.targets) for request in item]
+
+
+def visible(row: Row) -> torch.Tensor:
+    """Which keys each token of the row sees, of the prefix first and then of the row; without a mask, by causality."""
+    mask = tree_mask(row, torch.float32, "cpu")
+    if mask is not None:
+        return mask == 0
+    assert not row.prefix
+    return torch.ones(len(row.tokens), len(row.tokens), dtype=torch.bool).tril()
 
 
 def shared_context() -> list[Encoded]:
@@ -28,95 +43,177 @@ def shared_context() -> list[Encoded]:
     return [Encoded((7, 8, 9, 1), (1, 2)), Encoded((7, 8, 9), (3,))]
 
 
+def two_branches() -> list[Encoded]:
+    return [Encoded((5, 6, 1, 2), (2, 9)), Encoded((5, 6, 3, 4), (4, 9))]
+
+
 def test_the_shared_context_stands_once():
-    row = pack(shared_context())
-    assert row.tokens == (7, 8, 9, 1)
-    assert row.positions == (0, 1, 2, 3)
-    assert row.shared == 3
-    assert row.branches == ((3, 4), (4, 4))
-    assert row.scored == ((2, 3), (2,))
-    assert row.targets == ((1, 2), (3,))
+    assert pack(shared_context()) == Row(
+        prefix=(),
+        tokens=(7, 8, 9, 1),
+        positions=(0, 1, 2, 3),
+        shared=3,
+        branches=((3, 4), (4, 4)),
+        scored=((2, 3), (2,)),
+        targets=((1, 2), (3,)),
+    )
+
+
+def test_a_prefix_stands_outside_and_positions_count_from_it():
+    assert pack(shared_context(), (7, 8)) == Row(
+        prefix=(7, 8),
+        tokens=(9, 1),
+        positions=(2, 3),
+        shared=1,
+        branches=((1, 2), (2, 2)),
+        scored=((0, 1), (0,)),
+        targets=((1, 2), (3,)),
+    )
 
 
 def test_the_mask_of_two_branches_by_hand():
-    row = pack([Encoded((5, 1, 2), (2, 9)), Encoded((5, 3, 4), (4, 9))])
-    visible = tree_mask([row], torch.float32, "cpu")[0, 0] == 0
-    assert visible.int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 0, 0, 1, 0],
-        [1, 0, 0, 1, 1],
+    row = pack(two_branches())
+    assert visible(row).int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 1],
     ]
-    assert row.positions == (0, 1, 2, 1, 2)
+    assert row.positions == (0, 1, 2, 3, 2, 3)
+
+
+def test_the_mask_behind_a_prefix_by_hand():
+    row = pack(two_branches(), (5,))
+    assert visible(row).int().tolist() == [
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 1],
+    ]
+    assert row.positions == (1, 2, 3, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("item", "prefix", "needed"),
+    [
+        ([Encoded((1, 2, 3), (4,))], (), False),
+        ([Encoded((1, 2, 3), (4,)), Encoded((1, 2, 3), (5,))], (), False),
+        (shared_context(), (), False),
+        (two_branches(), (), True),
+        (shared_context(), (7,), True),
+    ],
+    ids=["one request", "letters", "one branch with tokens", "two branches", "a prefix"],
+)
+def test_there_is_a_mask_only_where_plain_causality_says_something_else(item, prefix, needed):
+    assert (tree_mask(pack(item, prefix), torch.float32, "cpu") is not None) is needed
 
 
 @quick
-@given(items)
-def test_each_request_sees_the_tokens_and_positions_of_a_row_of_its_own(item):
-    row = pack(item)
-    visible = tree_mask([row], torch.float32, "cpu")[0, 0] == 0
+@given(items, prefixes)
+def test_each_request_sees_the_tokens_and_positions_of_a_row_of_its_own(item, prefix):
+    item = behind(prefix, item)
+    row = pack(item, prefix)
+    seen_by = visible(row)
+    assert seen_by.shape == (len(row.tokens), len(prefix) + len(row.tokens))
+    keys = [*enumerate(prefix), *zip(row.positions, row.tokens, strict=True)]
+    assert row.prefix == prefix
     for request, places, targets in zip(item, row.scored, row.targets, strict=True):
         assert targets == request.targets
         assert len(places) == len(targets)
         first = len(request.inputs) - len(request.targets)
         for length, place in enumerate(places, start=first + 1):
-            seen = visible[place].nonzero()[:, 0].tolist()
-            assert [(row.positions[at], row.tokens[at]) for at in seen] == list(enumerate(request.inputs[:length]))
+            assert [keys[at] for at in seen_by[place].nonzero()[:, 0]] == list(enumerate(request.inputs[:length]))
             assert row.positions[place] == length - 1
 
 
 @quick
-@given(items)
-def test_a_row_is_never_longer_than_its_requests_apart(item):
-    assert len(pack(item).tokens) <= sum(len(request.inputs) for request in item)
+@given(items, prefixes)
+def test_every_token_of_a_row_sees_itself_and_nothing_later(item, prefix):
+    """A token that saw nothing would be NaN; what is kept of a row is kept of all its tokens."""
+    row = pack(behind(prefix, item), prefix)
+    own = visible(row)[:, len(prefix) :]
+    assert own.diagonal().all()
+    assert not own.triu(1).any()
+    assert visible(row)[:, : len(prefix)].all()
 
 
 @quick
-@given(st.lists(items, min_size=1, max_size=4))
-def test_padding_and_the_other_rows_of_a_batch_change_nothing(batch):
-    rows = [pack(item) for item in batch]
-    together = tree_mask(rows, torch.float32, "cpu")
-    length = max(len(row.tokens) for row in rows)
-    assert together.shape == (len(rows), 1, length, length)
-    for at, row in enumerate(rows):
-        size = len(row.tokens)
-        assert torch.equal(together[at, 0, :size, :size], tree_mask([row], torch.float32, "cpu")[0, 0])
-        assert (together[at, 0, :size, size:] < 0).all(), "no token sees the padding"
-        assert (together[at, 0].max(dim=1).values == 0).all(), "no place sees nothing at all, which would be NaN"
+@given(items, prefixes)
+def test_a_row_is_never_longer_than_its_requests_apart_nor_shorter_than_one(item, prefix):
+    row = pack(behind(prefix, item), prefix)
+    assert max(len(one.inputs) for one in item) <= len(row.tokens) <= sum(len(one.inputs) for one in item)
+    assert row.shared <= min(len(one.inputs) for one in item)
+
+
+@quick
+@given(items, st.lists(st.integers(1, 2), min_size=1, max_size=5).map(tuple))
+def test_a_prefix_that_does_not_fit_is_refused(item, prefix):
+    """One that some request does not begin with, or of which a token is needed to score a request."""
+    fits = all(
+        one.inputs[: len(prefix)] == prefix and len(one.inputs) - len(one.targets) >= len(prefix) for one in item
+    )
+    if fits:
+        assert pack(item, prefix).prefix == prefix
+    else:
+        with pytest.raises(ValueError, match=rf"begin with the prefix of {len(prefix)} tokens, unscored"):
+            pack(item, prefix)
+
+
+def test_the_output_of_the_last_token_of_a_prefix_is_not_there_to_be_scored():
+    assert pack([Encoded((1, 2, 3), (4,))], (1, 2)).scored == ((0,),)
+    with pytest.raises(ValueError, match="unscored"):
+        pack([Encoded((1, 2, 3), (3, 4))], (1, 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_mask_hides_with_the_lowest_number_of_its_dtype(dtype):
-    mask = tree_mask([pack(shared_context())], dtype, "cpu")
+    mask = tree_mask(pack(two_branches()), dtype, "cpu")
     assert mask.dtype == dtype
     assert mask.unique().tolist() == [torch.finfo(dtype).min, 0]
-    assert torch.isfinite(mask).all()
 
 
-class TestBatches:
+class TestPaddedBatches:
     lengths = st.lists(st.integers(1, 100), max_size=60)
 
     @quick
     @given(lengths, st.integers(1, 300))
     def test_each_row_is_in_one_batch(self, lengths, budget):
-        assert sorted(at for batch in batches(lengths, budget) for at in batch) == list(range(len(lengths)))
+        assert sorted(at for batch in padded_batches(lengths, budget) for at in batch) == list(range(len(lengths)))
 
     @quick
     @given(lengths, st.integers(1, 300))
-    def test_padded_batches_stay_within_the_budget_but_for_a_row_that_alone_exceeds_it(self, lengths, budget):
-        for batch in batches(lengths, budget):
+    def test_they_stay_within_the_budget_but_for_a_row_that_alone_exceeds_it(self, lengths, budget):
+        for batch in padded_batches(lengths, budget):
             padded = len(batch) * max(lengths[at] for at in batch)
             assert padded <= budget or len(batch) == 1
 
     @quick
     @given(lengths, st.integers(1, 300))
     def test_the_longest_come_first_and_equal_ones_in_their_order(self, lengths, budget):
-        order = [at for batch in batches(lengths, budget) for at in batch]
+        order = [at for batch in padded_batches(lengths, budget) for at in batch]
         assert order == sorted(order, key=lambda at: (-lengths[at], at))
 
     def test_a_batch_is_as_full_as_the_budget_allows(self):
-        assert list(batches([4, 4, 4, 4, 4], 8)) == [[0, 1], [2, 3], [4]]
+        assert list(padded_batches([4, 4, 4, 4, 4], 8)) == [[0, 1], [2, 3], [4]]
 
     def test_no_rows_are_no_batches(self):
-        assert list(batches([], 100)) == []
+        assert list(padded_batches([], 100)) == []
+
+
+class TestLeading:
+    lengths = st.lists(st.integers(1, 100), min_size=1, max_size=60)
+
+    @quick
+    @given(lengths, st.integers(1, 300))
+    def test_as_many_as_fit_and_one_in_any_case(self, lengths, budget):
+        count = leading(lengths, budget)
+        assert 1 <= count <= len(lengths)
+        assert sum(lengths[:count]) <= budget or count == 1
+        assert count == len(lengths) or sum(lengths[: count + 1]) > budget
+
+    @pytest.mark.parametrize(("budget", "count"), [(3, 1), (4, 1), (7, 1), (8, 2), (12, 3), (99, 3)])
+    def test_by_hand(self, budget, count):
+        assert leading([4, 4, 4], budget) == count
