@@ -61,13 +61,14 @@ class FidelityStore:
 
         from pytest_qllm.engine.divergence import Divergence
 
-        head = _linear(_load(self.store.root / "heads" / self.head / _HEAD), engine)
+        states = self._load(self.baseline, chunk)["states"]
+        head = _linear(_load(self.store.root / "heads" / self.head / _HEAD)).to(engine.runner.device, states.dtype)
 
-        def logits(states: torch.Tensor) -> torch.Tensor:
+        def logits(some: torch.Tensor) -> torch.Tensor:
             with engine.runner.head(head):
-                return engine.runner.logits(states)
+                return engine.runner.logits(some)
 
-        divergence = Divergence(self._load(self.baseline, chunk)["states"], logits)
+        divergence = Divergence(states, logits)
         scored = engine.rolling(texts, divergence)
         self._put(key, chunk, lambda into: save_file({"positions": divergence.tensor()}, into / _FILE))
         return scored
@@ -130,10 +131,10 @@ def _save_head(engine: TorchEngine, into: Path) -> None:
     save_file({name: tensor.contiguous().cpu() for name, tensor in kept.items()}, into / _HEAD)
 
 
-def _linear(tensors: dict[str, torch.Tensor], engine: TorchEngine) -> torch.nn.Module:
+def _linear(tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
     from torch import nn
 
     weight = tensors["weight"]
     head = nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in tensors, device="meta")
     head.load_state_dict(tensors, assign=True)
-    return head.to(engine.model.device, engine.model.dtype)
+    return head

@@ -54,22 +54,14 @@ class Rows:
     Args:
         rows: in their order in the sequence.
         prefixes: the kept prefix of each row, or None for a row without one.
-        dtype, device: of the model.
         keep: whether to keep the keys and values of all tokens, in ``kept``.
     """
 
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        prefixes: Sequence[Kept | None],
-        dtype: torch.dtype,
-        device: str,
-        *,
-        keep: bool = False,
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], prefixes: Sequence[Kept | None], *, keep: bool = False) -> None:
         self.kept = Kept() if keep else None
         self._prefixes = prefixes
-        self._masks = [tree_mask(row, dtype, device) for row in rows]
+        self._rows = rows
+        self._masks: list[torch.Tensor | None] = []
         self._lengths = [len(row.tokens) for row in rows]
 
     def attend(
@@ -79,6 +71,8 @@ class Rows:
             _require_layer(self.kept, layer)
             self.kept.keys.append(key.contiguous())
             self.kept.values.append(value.contiguous())
+        if not self._masks:  # the same for every layer, in the dtype that the model computes in
+            self._masks = [tree_mask(row, query.dtype, query.device) for row in self._rows]
         parts = []
         rows = zip(
             torch.split(query, self._lengths, 1),

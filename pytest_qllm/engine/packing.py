@@ -105,7 +105,7 @@ def leading(lengths: Sequence[int], budget: int) -> int:
     return len(lengths)
 
 
-def tree_mask(row: Row, dtype: torch.dtype, device: str) -> torch.Tensor | None:
+def tree_mask(row: Row, dtype: torch.dtype, device: str | torch.device) -> torch.Tensor | None:
     """Additive attention mask of a row over its prefix and itself, shape (length, prefix + length).
 
     None where plain causality says the same: no prefix, and at most one branch with tokens.

@@ -86,7 +86,7 @@ class Runner:
     def rows(self, rows: Sequence[Row], *, keep: bool = False) -> tuple[torch.Tensor, Kept | None]:
         """Hidden states of rows laid end to end, and what was kept of them."""
         prefixes = [self.prefix(row.prefix) for row in rows]
-        layout = Rows(rows, prefixes, self.model.dtype, self.device, keep=keep)
+        layout = Rows(rows, prefixes, keep=keep)
         tokens = [token for row in rows for token in row.tokens]
         positions = [position for row in rows for position in row.positions]
         return self.hidden(tokens, positions, layout), layout.kept
