@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -79,7 +79,20 @@ def probe(
     del shadow
     gc.collect()
 
-    exact = load_exact()
+    with torch.compiler.set_stance("force_eager"):  # compiling GPTQModel's unpacking of 2 bits takes minutes on a CPU
+        return _compare(load_exact(), rows, layers, reference, dtype, noise, rounding)
+
+
+def _compare(
+    exact: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    layers: Mapping[str, _Layer],
+    reference: torch.Tensor,
+    dtype: str,
+    noise: Difference,
+    rounding: Difference,
+) -> Figures:
+    """The figures of the model with the real kernels against what the shadow left."""
     modules = dict(exact.named_modules())
     quantized = [name for name in layers if name in modules and type(modules[name]) is not nn.Linear]
     if not quantized and layers.keys() <= modules.keys():

@@ -41,7 +41,7 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
 
 
 def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """The artifact with its real kernels; 4-bit weights are multiplied in ``dtype``."""
+    """The artifact with its real kernels; 4-bit weights are multiplied in ``dtype``, 8-bit ones as the method says."""
     from transformers import AutoModelForCausalLM
     from transformers.quantizers.auto import AutoQuantizationConfig
 
@@ -55,6 +55,10 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
         model = AutoModelForCausalLM.from_pretrained(
             artifact, dtype=dtype, device_map=device, quantization_config=config, use_safetensors=True
         )
+    # transformers leaves what is not quantized in the artifact's float16, whatever dtype it is asked for.
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
     for module in model.modules():
         if hasattr(module, "compute_dtype"):
             module.compute_dtype = dtype
@@ -76,7 +80,7 @@ def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
 
 
 def effective(layer: Any) -> torch.Tensor:
-    """The weights of a ``Linear4bit``, shape (out features, in features), in the dtype that it declares for them.
+    """The weights of a ``Linear4bit``, shape (out features, in features), float32 as its kernel scales them.
 
     Two codes to a byte, the first in the high half (Dettmers et al., 2023, arXiv 2305.14314, section 3).
     """
@@ -91,4 +95,4 @@ def effective(layer: Any) -> torch.Tensor:
     codes = torch.stack((packed >> 4, packed & 15), dim=-1).flatten()[: state.shape.numel()]
     scale = scales.float().repeat_interleave(state.blocksize)[: codes.numel()]
     weights: torch.Tensor = state.code.float()[codes.long()] * scale
-    return weights.reshape(state.shape).to(state.dtype)
+    return weights.reshape(state.shape)

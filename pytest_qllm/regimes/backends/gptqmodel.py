@@ -2,7 +2,7 @@
 
 The artifact has two parts: ``checkpoint/`` as GPTQModel saves it (AutoGPTQ's format), and ``dense/``, the effective
 weights read back through the library's own layers. Quality is scored on the dense weights, whose products need no
-kernel. ``load`` gives the library's own choice of a kernel (its AUTO backend), which the kernel probe compares with them.
+kernel. ``load`` gives the kernel of the library's choice (its AUTO backend), which the probe compares with them.
 
 Quantization runs in a process of its own with one thread: with more, GPTQModel adds up its Hessians in another order
 and gives other weights. With one it gave the same bytes on every run, beside others or alone.
