@@ -15,9 +15,9 @@ SCHEMA = "pytest-qllm/1"
 
 def document(
     contents: Sequence[Mapping[str, Any]],
-    kernels: Sequence[Mapping[str, Any]],
     errors: Sequence[Mapping[str, str]],
     provenance: Mapping[str, Any],
+    kernels: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The report as JSON content."""
     # Under xdist records come in as workers end: the report is the same for any number of them.
@@ -35,16 +35,16 @@ def document(
 def write(
     path: Path,
     records: Sequence[Mapping[str, Any]],
-    kernels: Sequence[Mapping[str, Any]],
     errors: Sequence[Mapping[str, str]],
     provenance: Mapping[str, Any],
+    kernels: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the report.
 
     Raises:
         QllmError: if the directory cannot be written.
     """
-    content = json.dumps(document(records, kernels, errors, provenance), indent=2, allow_nan=False)
+    content = json.dumps(document(records, errors, provenance, kernels), indent=2, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")

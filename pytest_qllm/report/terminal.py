@@ -15,10 +15,10 @@ _MARKUP: dict[str, dict[str, bool]] = {"PASS": {"green": True}, "FAIL": {"red": 
 
 def summary(
     records: Sequence[Record],
-    kernels: Sequence[KernelRecord],
     errors: Sequence[Mapping[str, str]],
     regimes: Sequence[str],
     width: int,
+    kernels: Sequence[KernelRecord] = (),
 ) -> Iterator[Line]:
     """Lines with their markup, as pytest's terminal writer takes them."""
     yield from _tables(records, regimes, width)
