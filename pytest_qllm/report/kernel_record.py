@@ -72,8 +72,8 @@ class KernelRecord:
             ("layers", self._layers()),
             (
                 "what to do",
-                f"choose another kernel or dtype of {library}. Verdicts on {self.regime}'s plain matrices (kernels: dense) "
-                "do not hold for this kernel; --qllm-exact-kernels scores it",
+                f"choose another kernel or dtype of {library}. Verdicts on {self.regime}'s plain matrices (kernels: "
+                "dense) do not hold for this kernel; --qllm-exact-kernels scores it",
             ),
             ("rerun", rerun),
         ]
