@@ -38,7 +38,7 @@ WRONG = replace(
 
 def test_a_line_of_the_summary():
     assert SOUND.line() == (
-        "kernel gptq-4bit agrees: logits max 0.91, mean 0.065; worst layer 1.2 units (limit 4); "
+        "kernel gptq-4bit agrees: logits max 0.91, mean 0.065; worst layer 1.2 units (limit 5); "
         "noise floor max 6e-05, mean 8e-07"
     )
     assert WRONG.line().startswith("kernel gptq-4bit DISAGREES: logits max 44, mean 6.7; worst layer 1.2e+03 units")
@@ -52,7 +52,7 @@ def test_a_failed_test_says_what_was_compared_and_what_to_do():
         "  logits      max 44, mean 6.7; mean KL 16 nats, same top token 0.0 %",
         "  limit       mean 0.32: a rounding to bfloat16 in every layer explains a mean of 0.08",
         "  noise floor max 6e-05, mean 8e-07 (the same rows, batched otherwise)",
-        "  layers      209 of 210 above 4 rounding units; worst model.layers.11.mlp.down_proj: 1.2e+03 units",
+        "  layers      209 of 210 above 5 rounding units; worst model.layers.11.mlp.down_proj: 1.2e+03 units",
         "  what to do  choose another kernel or dtype of gptqmodel. Verdicts on gptq-4bit's plain matrices (kernels: "
         "dense) do not hold for this kernel; --qllm-exact-kernels scores it",
         "  rerun       pytest x",
@@ -75,7 +75,7 @@ def test_the_report_has_it_with_its_verdict_and_limits():
     first, second = content["kernels"]
     assert (first["regime"], first["agrees"], first["reason"]) == ("bnb-nf4", True, "")
     assert (second["regime"], second["agrees"]) == ("gptq-4bit", False)
-    assert second["limits"] == {"logits_mean": 0.32, "layer": 4.0}
+    assert second["limits"] == {"logits_mean": 0.32, "layer": 5.0}
     assert second["figures"]["noise"]["max"] == 6e-5
 
 
