@@ -6,6 +6,7 @@ import os
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measure import Compute
+from pytest_qllm.store import digest
 
 
 def choose(dtype: str, device: str, workers: int, worker: int = 0) -> Compute:
@@ -53,9 +54,23 @@ def _native_bfloat16() -> bool:
 
     Read from the flags that Linux shows, so that a run which finds everything in the store imports no torch.
     """
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(_cpu_features()))
+
+
+def processor(device: str) -> str:
+    """What a library chooses its kernels by: the name of the GPU, or a hash of the CPU's instruction sets."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return digest(sorted(_cpu_features()))
+
+
+def _cpu_features() -> list[str]:
+    """The instruction sets that Linux shows; none on other systems."""
     try:
         with open("/proc/cpuinfo") as file:
-            flags = next((line for line in file if line.startswith(("flags", "Features"))), "")
+            line = next((line for line in file if line.startswith(("flags", "Features"))), "")
     except OSError:
-        return False
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags.split()))
+        return []
+    return line.partition(":")[2].split()

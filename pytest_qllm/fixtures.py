@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.session import session_of
-from pytest_qllm.stash import OUTCOME, RECORDS
+from pytest_qllm.stash import KERNELS, OUTCOME, RECORDS
 
 if TYPE_CHECKING:
     from pytest_qllm.regimes.regime import Regime
+    from pytest_qllm.report.kernel_record import KernelRecord
     from pytest_qllm.report.record import Record
+
+Answer = TypeVar("Answer")
 
 
 @pytest.fixture
@@ -36,36 +39,68 @@ def _runnable(request: pytest.FixtureRequest, name: str) -> Regime:
     return regime
 
 
+class GateFixture:
+    """What a test calls ``gate``: each call ends the test as its verdict says, or returns the record of a PASS."""
+
+    def __init__(self, node: pytest.Item, regime: Regime) -> None:
+        self._node = node
+        self._regime = regime
+        self._session = session_of(node.config)
+        self.called = False
+
+    def __call__(
+        self, benchmark: str, *, metric: str | None = None, items: int | None = None, tolerance: float | None = None
+    ) -> Record:
+        """The regime's verdict on a benchmark, or the baseline's record.
+
+        Args:
+            benchmark: name in the catalog.
+            metric: on which the verdict is; the benchmark's own by default.
+            items: how many are measured.
+            tolerance: what may be lost; a proportion, or a ratio of perplexities.
+        """
+
+        def answer() -> Record:
+            question = self._session.question(self._node, self._regime, benchmark, metric, items, tolerance)
+            return self._session.answer(question, self._regime)
+
+        record = self._answered(benchmark, answer)
+        self._node.stash.setdefault(RECORDS, []).append(record.to_json())
+        self._session.conclude(record, self._node)
+        return record
+
+    def kernel(self) -> KernelRecord:
+        """Whether the library's kernel computes what the regime's weights say; skips where there is none to compare."""
+        record = self._answered("kernel", lambda: self._session.gate.kernel(self._regime))
+        self._node.stash.setdefault(KERNELS, []).append(record.to_json())
+        if not record.agrees:
+            pytest.fail(
+                record.message(self._session.settings.rerun(self._node.nodeid, self._regime.name)), pytrace=False
+            )
+        return record
+
+    def _answered(self, subject: str, answer: Callable[[], Answer]) -> Answer:
+        self.called = True
+        broken: QllmError
+        try:
+            return answer()
+        except QllmError as error:
+            broken = error
+        # Out of the except clause, so that the report has this line and no chain of causes.
+        if isinstance(broken, UnavailableError):
+            pytest.skip(str(broken))
+        pytest.fail(f"{subject}[{self._regime.name}]: {broken}", pytrace=False)
+
+
 @pytest.fixture
-def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[Callable[..., Record]]:
+def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[GateFixture]:
     """Call it with a benchmark's name: the test passes, fails or skips with the regime's verdict.
 
     ``gate(benchmark, metric=None, items=None, tolerance=None)``: the metric on which the verdict is, the number of
     items, and the tolerance, instead of the benchmark's own. Returns the record of a PASS (or of the baseline).
+    ``gate.kernel()`` compares the library's kernel with the weights that it multiplies.
     """
-    session = session_of(request.config)
-    regime = _runnable(request, qllm_regime)
-    called = False
-
-    def ask(
-        benchmark: str, *, metric: str | None = None, items: int | None = None, tolerance: float | None = None
-    ) -> Record:
-        nonlocal called
-        called = True
-        broken: QllmError | None = None
-        try:
-            question = session.question(request.node, regime, benchmark, metric, items, tolerance)
-            record = session.answer(question, regime)
-        except QllmError as error:
-            broken = error
-        if isinstance(broken, UnavailableError):
-            pytest.skip(str(broken))
-        if broken is not None:  # out of the except clause, so that the report has this line and no chain of causes
-            pytest.fail(f"{benchmark}[{regime.name}]: {broken}", pytrace=False)
-        request.node.stash.setdefault(RECORDS, []).append(record.to_json())
-        session.conclude(record, request.node)
-        return record
-
-    yield ask
-    if not called and request.node.stash.get(OUTCOME, None) == "passed":
+    asked = GateFixture(request.node, _runnable(request, qllm_regime))
+    yield asked
+    if not asked.called and request.node.stash.get(OUTCOME, None) == "passed":
         pytest.fail("the test asked for `gate` and never called it: nothing was measured", pytrace=False)

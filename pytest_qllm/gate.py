@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm import kernel
 from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.sequential import looks
 from pytest_qllm.verdict.verdict import Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
@@ -88,6 +90,16 @@ class Gate:
         evidence = _with(record, verdict, len(items))
         fidelity = laboratory.fidelity(regime, prepared, items[: evidence.n])
         return replace(evidence, fidelity=None if fidelity is None else asdict(fidelity))
+
+    def kernel(self, regime: Regime) -> KernelRecord:
+        """Whether the library's kernels compute what the regime's weights say.
+
+        Raises:
+            UnavailableError: with the reason, if there is nothing to compare.
+            QllmError: if something is broken.
+        """
+        figures, provenance = kernel.probe(self.laboratory, regime)
+        return KernelRecord(self.model, regime.name, regime.method, regime.bits, figures, provenance)
 
     def _prepare(self, question: Question) -> tuple[LmEvalBenchmark, Sequence[Item]]:
         prepared = self.laboratory.benchmark(question.benchmark)

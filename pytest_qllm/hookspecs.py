@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.hookspec
 def pytest_qllm_regimes() -> Iterable[Regime]:  # type: ignore[empty-body]
-    """Regimes to add to the catalog; ``Regime.backend`` names an importable module with ``build`` and ``load``."""
+    """Regimes to add to the catalog; ``Regime.backend`` names an importable ``Backend``."""
 
 
 @pytest.hookspec

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -18,6 +19,7 @@ from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
 from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.models.source import Checkpoint
+from pytest_qllm.regimes.backends import backend, dense_backend
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import Store, digest
 from pytest_qllm.verdict import noise
@@ -25,6 +27,8 @@ from pytest_qllm.verdict.fidelity import Fidelity, summarize
 from pytest_qllm.verdict.noise import NoiseFloor
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from pytest_qllm.benchmarks.benchmark import Benchmark
     from pytest_qllm.engine.torch_engine import TorchEngine
 
@@ -46,16 +50,27 @@ class Compute:
 
 
 class Laboratory:
-    """Measures regimes of one checkpoint. Holds at most one model in memory: that of the last regime."""
+    """Measures regimes of one checkpoint. Holds at most one model in memory: that of the last regime.
+
+    Weight-only regimes are scored with their dense weights where the backend can tell them, unless ``exact_kernels``.
+    """
 
     def __init__(
-        self, checkpoint: Callable[[], Checkpoint], data: DataSource, compute: Compute, seed: int, store: Store
+        self,
+        checkpoint: Callable[[], Checkpoint],
+        data: DataSource,
+        compute: Compute,
+        seed: int,
+        store: Store,
+        *,
+        exact_kernels: bool = False,
     ) -> None:
         self._resolve = checkpoint
         self.data = data
         self.compute = compute
         self.seed = seed
         self.store = store
+        self.exact_kernels = exact_kernels
         self._checkpoint: Checkpoint | None = None
         self._engine: tuple[str, TorchEngine] | None = None
 
@@ -185,28 +200,45 @@ class Laboratory:
         return {
             "weights": self.checkpoint.weights,
             "tokenizer": self.checkpoint.tokenizer,
-            "regime": self._recipe(regime),
+            "regime": self.recipe(regime),
+            "kernels": self.kernels(regime),
             "benchmark": benchmark.identity(),
             "dtype": self.compute.dtype,
             "device": self.compute.device.split(":")[0],
-            "engine": _engine_version(),
+            "engine": engine_version(),
         }
 
-    def _recipe(self, regime: Regime) -> dict[str, Any]:
+    def kernels(self, regime: Regime) -> str:
+        """What is scored: ``dense`` (plain matrix products) or ``exact`` (the library's own kernels).
+
+        Raises:
+            QllmError: if the regime's backend cannot be imported.
+        """
+        if regime.is_baseline:
+            return "dense"
+        with _attributed(regime, "make"):
+            return "exact" if self.exact_kernels or dense_backend(regime) is None else "dense"
+
+    def recipe(self, regime: Regime) -> dict[str, Any]:
+        """What decides the quantized weights, but for the checkpoint."""
         recipe = regime.recipe()
         return recipe | {"seed": self.seed} if "calibration" in regime.options else recipe
 
     def engine(self, regime: Regime, items: Sequence[Item]) -> TorchEngine:
         """The regime's model, loaded (and quantized, if the store has no artifact) at the first call."""
         if self._engine is None or self._engine[0] != regime.name:
-            import gc
-
-            self._engine = None
-            gc.collect()
+            self.forget()
             self._engine = (regime.name, self._load(regime))
         engine = self._engine[1]
         engine.packed = self._can_pack(regime, engine, items)
         return engine
+
+    def forget(self) -> None:
+        """Free the memory of the model that was measured last."""
+        import gc
+
+        self._engine = None
+        gc.collect()
 
     def _load(self, regime: Regime) -> TorchEngine:
         try:
@@ -216,25 +248,13 @@ class Laboratory:
             from pytest_qllm.models.loader import load_dense, load_tokenizer
         except ImportError as error:
             raise UnavailableError(f"models need {error.name}: pip install 'pytest-qllm[model]'") from None
-        from pytest_qllm.regimes.backends import backend
-
         torch.set_num_threads(self.compute.threads)
         dtype = getattr(torch, self.compute.dtype)
         tokenizer = load_tokenizer(self.checkpoint.path)
         if regime.is_baseline:
             model = load_dense(self.checkpoint.path, dtype, self.compute.device)
         else:
-            artifact = self.artifact(regime)
-            self.store.progress(f"loading {regime.name}")
-            try:
-                model = backend(regime).load(artifact, dtype, self.compute.device)
-            except (QllmError, MemoryError):
-                raise
-            except Exception as error:  # as in `artifact`
-                raise QllmError(
-                    f"cannot load {regime.name} from {artifact} ({_told(error)}); if it is damaged, delete it: it is "
-                    "made again"
-                ) from error
+            model = self.load(regime, self.kernels(regime))
         highest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
         if highest >= rows:
             raise QllmError(
@@ -243,6 +263,18 @@ class Laboratory:
             )
         return TorchEngine(model, tokenizer, packed=False)
 
+    def load(self, regime: Regime, kernels: str) -> PreTrainedModel:
+        """The regime's model, with ``dense`` weights or its ``exact`` kernels; quantized first, if need be."""
+        import torch
+
+        torch.set_num_threads(self.compute.threads)
+        artifact = self.artifact(regime)
+        self.store.progress(f"loading {regime.name}")
+        with _attributed(regime, "load", f" from {artifact}", "; if it is damaged, delete it: it is made again"):
+            dense = dense_backend(regime) if kernels == "dense" else None
+            load = backend(regime).load if dense is None else dense.dense
+            return load(artifact, getattr(torch, self.compute.dtype), self.compute.device)
+
     def artifact(self, regime: Regime) -> Path:
         """The quantized model in the store, made at the first call.
 
@@ -250,20 +282,14 @@ class Laboratory:
             QllmError: if the library fails; nothing of the attempt is kept.
         """
         from pytest_qllm.benchmarks.data import calibration_texts
-        from pytest_qllm.regimes.backends import backend
 
-        key = digest([self.checkpoint.weights, self.checkpoint.tokenizer, self._recipe(regime)])
+        key = digest([self.checkpoint.weights, self.checkpoint.tokenizer, self.recipe(regime)])
 
         def make(into: Path) -> None:
             self.store.progress(f"quantizing to {regime.name} (once)")
             texts = calibration_texts(self.data.cache) if "calibration" in regime.options else []
-            try:
+            with _attributed(regime, "make"):
                 backend(regime).build(regime, self.checkpoint.path, texts, self.seed, into)
-            except (QllmError, MemoryError, OSError):
-                raise
-            except Exception as error:  # each library raises its own; the user needs its name and first line
-                library = regime.library or regime.backend
-                raise QllmError(f"{library} cannot make {regime.name} ({_told(error)})") from error
 
         return self.store.directory("artifacts", f"{regime.name}-{key}", make=make)
 
@@ -273,7 +299,7 @@ class Laboratory:
         It is a property of the architecture. A regime that quantizes activations changes its scores with the batch,
         so that its own plain and packed scores cannot tell.
         """
-        place = ("packing", digest([self.checkpoint.weights, self.compute.dtype, _engine_version()]))
+        place = ("packing", digest([self.checkpoint.weights, self.compute.dtype, engine_version()]))
         known = self.store.read(*place)
         if known is None:
             with self.store.lock(f"packing-{place[1]}"):
@@ -327,10 +353,24 @@ def _are_texts(items: Sequence[Item]) -> bool:
     return items[0].output_type == "loglikelihood_rolling"
 
 
+@contextmanager
+def _attributed(regime: Regime, deed: str, whence: str = "", advice: str = "") -> Iterator[None]:
+    """Each library raises errors of its own: the user needs its name and the first line."""
+    try:
+        yield
+    except (QllmError, MemoryError):
+        raise
+    except Exception as error:
+        if deed == "make" and isinstance(error, OSError):
+            raise  # the store knows a full disk
+        library = regime.library or regime.backend
+        raise QllmError(f"{library} cannot {deed} {regime.name}{whence} ({_told(error)}){advice}") from error
+
+
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _engine_version() -> dict[str, Any]:
+def engine_version() -> dict[str, Any]:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
     return {"version": VERSION, **versions}

@@ -16,6 +16,7 @@ from pytest_qllm.errors import QllmError
 
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+SWITCH = ("true", "false")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Option:
     metavar: str
     help: str
     choices: tuple[str, ...] | None = None
+    is_switch: bool = False
 
     @property
     def flag(self) -> str:
@@ -70,18 +72,31 @@ OPTIONS = (
         INCONCLUSIVE_CHOICES,
     ),
     Option("tolerances", "", "FILE", "TOML file with [tool.qllm.tolerances] (default: pyproject.toml of the rootdir)"),
+    Option(
+        "exact_kernels",
+        "false",
+        "",
+        "score weight-only regimes through their library's own kernels, not with the dense weights that these multiply",
+        SWITCH,
+        is_switch=True,
+    ),
 )
 
 
 def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("qllm", "gates for quantized language models")
     for option in OPTIONS:
+        parser.addini(option.ini, f"twin of {option.flag}", default=option.default)
+        if option.is_switch:
+            group.addoption(
+                option.flag, dest=option.ini, action="store_const", const="true", default=None, help=option.help
+            )
+            continue
         default = f" (default: {option.default})" if option.default else ""
         choices = f" [{'|'.join(option.choices)}]" if option.choices else ""
         group.addoption(
             option.flag, dest=option.ini, metavar=option.metavar, default=None, help=option.help + choices + default
         )
-        parser.addini(option.ini, f"twin of {option.flag}", default=option.default)
 
 
 @dataclass(frozen=True)
@@ -100,6 +115,7 @@ class Settings:
     inconclusive: str
     tolerances: Mapping[str, Any]
     tolerances_file: str
+    exact_kernels: bool
     workers: int
     worker: int
     changed: tuple[str, ...]
@@ -114,8 +130,9 @@ class Settings:
         given = {option.name: _value(config, option) for option in OPTIONS}
         for option in OPTIONS:
             if option.choices and given[option.name] not in option.choices:
+                named = option.ini if option.is_switch else option.flag
                 raise pytest.UsageError(
-                    f"{option.flag} is {given[option.name]!r}; expected one of {', '.join(option.choices)}"
+                    f"{named} is {given[option.name]!r}; expected one of {', '.join(option.choices)}"
                 )
         root = config.rootpath
         workers, worker = _workers(config)
@@ -139,10 +156,11 @@ class Settings:
             inconclusive=given["inconclusive"],
             tolerances=tolerances,
             tolerances_file=file,
+            exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,
             changed=tuple(
-                f"{option.flag}={shlex.quote(given[option.name])}"
+                option.flag if option.is_switch else f"{option.flag}={shlex.quote(given[option.name])}"
                 for option in OPTIONS
                 if given[option.name] != option.default and option.name not in ("regimes", "report")
             ),

@@ -16,7 +16,7 @@ from pytest_qllm.options import Settings, cache_directory
 from pytest_qllm.regimes.catalog import RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.schedule import regime_of
-from pytest_qllm.stash import OUTCOME, RECORDS, SESSION
+from pytest_qllm.stash import KERNELS, OUTCOME, RECORDS, SESSION
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.benchmark import Benchmark
@@ -39,6 +39,7 @@ class Session:
         self.regime_names = [regime.name for regime in regimes.choose(settings.regimes)]
         self.is_worker = hasattr(config, "workerinput")
         self.records: list[Mapping[str, Any]] = []
+        self.kernels: list[Mapping[str, Any]] = []
         self.errors: list[dict[str, str]] = []
         self._gate: Gate | None = None
         self._board: Board | None = None
@@ -121,6 +122,7 @@ class Session:
             choose(settings.dtype, settings.device, settings.workers, settings.worker),
             settings.seed,
             store,
+            exact_kernels=settings.exact_kernels,
         )
         return Gate(laboratory, self.regimes.get(self.regime_names[0]), settings.model)
 
@@ -156,34 +158,39 @@ class Session:
         regime = regime_of(report.nodeid, self.regime_names)
         if records is None or regime is None:
             return
+        kernels = getattr(report, "qllm_kernels", [])
         self.records += records
-        if report.failed and not records:
+        self.kernels += kernels
+        if report.failed and not (records or kernels):
             lines = [line for line in report.longreprtext.splitlines() if line.strip()]
             self.errors.append({"test": report.nodeid, "regime": regime, "message": lines[-1] if lines else ""})
 
     def pytest_sessionfinish(self) -> None:
         if self._board is not None:
             self._board.stop()
-        if not self.is_worker and (self.records or self.errors):
+        if not self.is_worker and (self.records or self.kernels or self.errors):
             from pytest_qllm.report.json import write
 
+            report = self.settings.report / "qllm.json"
             try:
-                write(self.settings.report / "qllm.json", self.records, self.errors, provenance(self.settings))
-                self._report_line = f"report: {self.settings.report / 'qllm.json'}"
+                write(report, self.records, self.errors, provenance(self.settings), self.kernels)
+                self._report_line = f"report: {report}"
             except QllmError as error:
                 self._report_line = f"no report: {error}"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.is_worker or not (self.records or self.errors):
+        if self.is_worker or not (self.records or self.kernels or self.errors):
             return
+        from pytest_qllm.report.kernel_record import KernelRecord
         from pytest_qllm.report.record import Record
         from pytest_qllm.report.terminal import summary
 
         terminal = terminalreporter
         terminal.section("quantization")
         records = [Record.from_json(content) for content in self.records]
+        kernels = [KernelRecord.from_json(content) for content in self.kernels]
         width = terminal._tw.fullwidth
-        for line, markup in summary(records, self.errors, self.regime_names, width):
+        for line, markup in summary(records, self.errors, self.regime_names, width, kernels):
             terminal.write_line(line, **markup)
         terminal.write_line(self._report_line)
 
@@ -193,9 +200,12 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     if "qllm_regime" not in getattr(item, "fixturenames", ()):
         return
     report.__dict__["qllm"] = []
+    report.__dict__["qllm_kernels"] = []
     if report.when == "call":
         records = item.stash.get(RECORDS, [])
+        kernels = item.stash.get(KERNELS, [])
         report.__dict__["qllm"] = list(records)
+        report.__dict__["qllm_kernels"] = list(kernels)
         item.stash[OUTCOME] = report.outcome
         for record in records:
             for name in ("model", "regime", "benchmark", "outcome", "effect", "tolerance", "n"):
@@ -203,6 +213,23 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
                     item.user_properties.append((f"qllm.{'verdict' if name == 'outcome' else name}", record[name]))
             if record["ci"] is not None:
                 item.user_properties += [("qllm.ci_low", record["ci"][0]), ("qllm.ci_high", record["ci"][1])]
+        for kernel in kernels:
+            item.user_properties += _kernel_properties(kernel)
+
+
+def _kernel_properties(kernel: Mapping[str, Any]) -> list[tuple[str, object]]:
+    figures, logits = kernel["figures"], kernel["figures"]["logits"] or {}
+    properties = {
+        "model": kernel["model"],
+        "regime": kernel["regime"],
+        "kernel": "agrees" if kernel["agrees"] else "disagrees",
+        "kernel_max": logits.get("max"),
+        "kernel_mean": logits.get("mean"),
+        "kernel_noise_max": figures["noise"]["max"],
+        "kernel_noise_mean": figures["noise"]["mean"],
+        "kernel_worst_layer": figures["worst"],
+    }
+    return [(f"qllm.{name}", value) for name, value in properties.items() if value is not None]
 
 
 def provenance(settings: Settings) -> dict[str, Any]:

@@ -14,7 +14,10 @@ SCHEMA = "pytest-qllm/1"
 
 
 def document(
-    contents: Sequence[Mapping[str, Any]], errors: Sequence[Mapping[str, str]], provenance: Mapping[str, Any]
+    contents: Sequence[Mapping[str, Any]],
+    errors: Sequence[Mapping[str, str]],
+    provenance: Mapping[str, Any],
+    kernels: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The report as JSON content."""
     # Under xdist records come in as workers end: the report is the same for any number of them.
@@ -24,6 +27,7 @@ def document(
         "provenance": dict(provenance),
         "baselines": [_baseline(record) for record in records if record.outcome is None],
         "verdicts": [_verdict(record) for record in records if record.outcome is not None],
+        "kernels": sorted(kernels, key=lambda kernel: str(kernel["regime"])),
         "errors": list(errors),
     }
 
@@ -33,13 +37,14 @@ def write(
     records: Sequence[Mapping[str, Any]],
     errors: Sequence[Mapping[str, str]],
     provenance: Mapping[str, Any],
+    kernels: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the report.
 
     Raises:
         QllmError: if the directory cannot be written.
     """
-    content = json.dumps(document(records, errors, provenance), indent=2, allow_nan=False)
+    content = json.dumps(document(records, errors, provenance, kernels), indent=2, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")

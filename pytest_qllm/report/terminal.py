@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
 
 Line = tuple[str, dict[str, bool]]
@@ -13,10 +14,18 @@ _MARKUP: dict[str, dict[str, bool]] = {"PASS": {"green": True}, "FAIL": {"red": 
 
 
 def summary(
-    records: Sequence[Record], errors: Sequence[Mapping[str, str]], regimes: Sequence[str], width: int
+    records: Sequence[Record],
+    errors: Sequence[Mapping[str, str]],
+    regimes: Sequence[str],
+    width: int,
+    kernels: Sequence[KernelRecord] = (),
 ) -> Iterator[Line]:
     """Lines with their markup, as pytest's terminal writer takes them."""
     yield from _tables(records, regimes, width)
+    if kernels:
+        yield "", {}
+    for kernel in sorted(kernels, key=lambda kernel: regimes.index(kernel.regime)):
+        yield kernel.line(), {"green": True} if kernel.agrees else {"red": True}
     yield "", {}
     counts = Counter(record.outcome for record in records if record.outcome is not None)
     if counts:

@@ -39,7 +39,7 @@ def test_the_same_in_pyproject(suite: Suite) -> None:
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_every_option_has_a_twin(suite: Suite, option: object) -> None:
     result = suite.run("--help")
-    assert f"{option.flag}=" in result.stdout.str()  # type: ignore[attr-defined]
+    assert option.flag + ("\n" if option.is_switch else "=") in result.stdout.str()  # type: ignore[attr-defined]
     assert f"{option.ini} (string)" in result.stdout.str()  # type: ignore[attr-defined]
 
 
@@ -62,6 +62,14 @@ def test_the_command_line_wins(suite: Suite, name: str, in_file: str, given: str
     ini(suite, **{name: in_file})
     by_ini_alone(suite, **{name: given or suite.options[name]})
     assert suite.outcomes == {("bnb-int8", "lambada"): "INCONCLUSIVE"}
+
+
+@pytest.mark.parametrize("value", ["yes", "1", "True", ""])
+def test_a_switch_is_true_or_false(suite: Suite, value: str) -> None:
+    ini(suite, exact_kernels=value)
+    result = by_ini_alone(suite)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert_refused(result, f"qllm_exact_kernels is {value!r}; expected one of true, false")
 
 
 @pytest.mark.parametrize(

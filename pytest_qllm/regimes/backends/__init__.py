@@ -1,4 +1,4 @@
-"""One module for each quantization library; each has ``build`` and ``load`` (see ``Backend``)."""
+"""One module for each quantization library, with ``build``, ``load`` and perhaps ``dense`` (see ``Backend``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """What a quantization library has to offer."""
+    """What a quantization library has to offer.
+
+    It may also have a ``dense``, see ``DenseBackend``. Without it, and wherever activations are quantized, the real
+    kernels are scored, and there is nothing to compare them with.
+    """
 
     def build(self, regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
         """Quantize the FP16 checkpoint at ``model`` and save the artifact in the empty directory ``into``.
@@ -25,7 +29,27 @@ class Backend(Protocol):
         """
 
     def load(self, artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-        """The quantized model in evaluation mode, computing in ``dtype``."""
+        """The quantized model in evaluation mode, with the kernels that the library's users get by default.
+
+        It computes in ``dtype``, or, where the library has no kernel for that, in the dtype that it documents; the
+        model's ``dtype`` tells.
+        """
+
+
+class DenseBackend(Backend, Protocol):
+    """A backend of weight-only methods that can tell its effective weights."""
+
+    def dense(self, artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+        """A plain model with the effective weights, in evaluation mode, computing in ``dtype``.
+
+        Never read through the kernels that ``load`` brings: a broken one would hide.
+        """
+
+
+def dense_backend(regime: Regime) -> DenseBackend | None:
+    """The backend of a weight-only regime if it has ``dense``, else None."""
+    found = backend(regime) if regime.weight_only else None
+    return cast(DenseBackend, found) if hasattr(found, "dense") else None
 
 
 def backend(regime: Regime) -> Backend:

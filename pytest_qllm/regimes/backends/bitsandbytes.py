@@ -3,6 +3,8 @@
 LLM.int8() (Dettmers et al., 2022, arXiv 2208.07339) takes the columns of a *batch's* activations above a threshold out
 of the 8-bit product. So a score depends on what else is in its batch; the engine's batches depend on the items alone,
 which makes it the same on every run.
+
+NF4 and FP4 store weights only: blocks of 64 codes of 4 bits, each with the block's largest absolute value.
 """
 
 from __future__ import annotations
@@ -12,18 +14,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from pytest_qllm.models.loader import check_finite
 from pytest_qllm.quiet import quiet
 from pytest_qllm.regimes.regime import Regime
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 
 def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
     """Quantize while loading, and save; bitsandbytes needs no calibration."""
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
     options: dict[str, Any]
@@ -40,9 +41,11 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
 
 
 def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """The artifact with its real kernels; 4-bit weights are multiplied in ``dtype``."""
+    """The artifact with its real kernels; 4-bit weights are multiplied in ``dtype``, 8-bit ones as the method says."""
     from transformers import AutoModelForCausalLM
     from transformers.quantizers.auto import AutoQuantizationConfig
+
+    from pytest_qllm.models.loader import check_finite
 
     # It tells of a cast to float16 at every matrix product; the cast is part of the method.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -52,8 +55,44 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
         model = AutoModelForCausalLM.from_pretrained(
             artifact, dtype=dtype, device_map=device, quantization_config=config, use_safetensors=True
         )
+    # transformers leaves what is not quantized in the artifact's float16, whatever dtype it is asked for.
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
     for module in model.modules():
         if hasattr(module, "compute_dtype"):
             module.compute_dtype = dtype
     check_finite(model, artifact)
     return model.eval()
+
+
+def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """The artifact's 4-bit codes looked up and scaled, without the library's dequantizer: its CPU kernel uses that."""
+    from bitsandbytes.nn import Linear4bit
+
+    from pytest_qllm.regimes.shadow import replace_linears
+
+    model = load(artifact, dtype, device)
+    replace_linears(model, lambda _, module: effective(module).to(dtype) if isinstance(module, Linear4bit) else None)
+    del model.config.quantization_config, model.hf_quantizer
+    model.is_quantized = False
+    return model
+
+
+def effective(layer: Any) -> torch.Tensor:
+    """The weights of a ``Linear4bit``, shape (out features, in features), float32 as its kernel scales them.
+
+    Two codes to a byte, the first in the high half (Dettmers et al., 2023, arXiv 2305.14314, section 3).
+    """
+    import torch
+    from bitsandbytes.functional import dequantize_blockwise
+
+    state = layer.weight.quant_state
+    scales = state.absmax
+    if state.nested:  # the scales are quantized too, to 8 bits
+        scales = dequantize_blockwise(scales, state.state2) + state.offset
+    packed = layer.weight.data.view(torch.uint8).flatten()
+    codes = torch.stack((packed >> 4, packed & 15), dim=-1).flatten()[: state.shape.numel()]
+    scale = scales.float().repeat_interleave(state.blocksize)[: codes.numel()]
+    weights: torch.Tensor = state.code.float()[codes.long()] * scale
+    return weights.reshape(state.shape)

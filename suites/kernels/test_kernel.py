@@ -1,0 +1,2 @@
+def test_kernel(gate):
+    gate.kernel()
