@@ -1,10 +1,14 @@
-"""Scores are lm-eval's scores: on the real default model, in float32, against lm-eval's own `hf` model."""
+"""Answers are lm-eval's answers: on the real default model, in float32, against lm-eval's own `hf` model."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+import yaml
 
 torch = pytest.importorskip("torch")
 lm_eval = pytest.importorskip("lm_eval")
@@ -19,6 +23,7 @@ from pytest_qllm.store import Store  # noqa: E402
 
 pytestmark = pytest.mark.real
 ITEMS = 100
+NATS = 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def test_scores_are_those_of_lm_eval(name, cache, model_and_tokenizer):
         scores = ours.score(items if packed else items[:20], engine)
         for score, sample in zip(scores, samples, strict=False):
             expected = [float(response[0][0]) for response in sample["resps"]]
-            assert score.loglikelihoods == pytest.approx(expected, abs=1e-3)
+            assert score.loglikelihoods == pytest.approx(expected, abs=NATS)
             for metric in set(score.metrics) & {"acc", "acc_norm"}:
                 assert score.metrics[metric] == sample[metric]
         if packed:
@@ -67,3 +72,63 @@ def test_scores_are_those_of_lm_eval(name, cache, model_and_tokenizer):
             for metric in set(scores[0].metrics):
                 mean = sum(score.metrics[metric] for score in scores) / ITEMS
                 assert mean == pytest.approx(results[f"{metric},none"])
+
+
+def test_few_shot_scores_are_those_of_lm_eval(tmp_path, cache, model_and_tokenizer):
+    """MMLU with five shots, which are the same for every item of a subject: they are computed once."""
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    model, tokenizer = model_and_tokenizer
+    lm_eval_tasks = Path(find_spec("lm_eval").origin).parent / "tasks"
+    content = {"include": str(lm_eval_tasks / "mmlu/default/mmlu_anatomy.yaml"), "num_fewshot": 5}
+    (tmp_path / "anatomy.yaml").write_text(yaml.safe_dump(content))
+    mmlu = replace(BenchmarkCatalog().get("mmlu"), task=f"{tmp_path}/{{subset}}.yaml", subsets=("anatomy",))
+    ours = LmEvalBenchmark(mmlu, DataSource("auto", cache), seed=0)
+    items = ours.items(12, Store(tmp_path / "store"))
+    (shared,) = {item.shared for item in items}
+    assert items[0].requests[0][0][:shared].count("Answer:") == 5
+
+    task = ours._task("anatomy")
+    documents = list(task.eval_docs)
+    chosen = [documents.index(item.document) for item in items]
+    theirs = lm_eval.simple_evaluate(
+        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4),
+        tasks=[task],
+        samples={task.config.task: sorted(chosen)},
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False),
+    )
+    (samples,) = theirs["samples"].values()
+    expected = {sample["doc_id"]: [float(response[0][0]) for response in sample["resps"]] for sample in samples}
+    assert sorted(expected) == sorted(chosen)
+
+    engine = TorchEngine(model, tokenizer, packed=True)
+    for score, index in zip(ours.score(items, engine), chosen, strict=True):
+        assert score.loglikelihoods == pytest.approx(expected[index], abs=NATS)
+    (prefix,) = engine.runner._prefixes
+    text = items[0].requests[0][0][:shared]
+    assert prefix == tuple(tokenizer.encode(text))[:-1], "the shots were kept"
+
+
+def test_generations_are_those_of_transformers(cache, model_and_tokenizer):
+    """GSM8K with its eight shots, token for token."""
+    model, tokenizer = model_and_tokenizer
+    ours = LmEvalBenchmark(BenchmarkCatalog().get("gsm8k"), DataSource("auto", cache), seed=0)
+    requests = [replace(item.generation(seed=0), limit=32) for item in ours.items(3, cache)]
+    assert requests[0].context[: requests[0].shared].count("Q:") >= 8
+
+    engine = TorchEngine(model, tokenizer, packed=True)
+    made = engine.generations(requests)
+    (prefix,) = engine.runner._prefixes
+    assert len(prefix) > 500
+    for one, request in zip(made, requests, strict=True):
+        ids = tokenizer(request.context, return_tensors="pt").input_ids
+        with torch.inference_mode():
+            tokens = model.generate(ids, do_sample=False, max_new_tokens=32)[0, ids.shape[1] :].tolist()
+        texts = [tokenizer.decode(tokens[:count]) for count in range(1, len(tokens) + 1)]
+        stopped = [count for count, text in enumerate(texts, 1) if any(stop in text for stop in request.until)]
+        expected = tokens[: min(stopped, default=len(tokens))]
+        assert one.tokens == len(expected)
+        text = tokenizer.decode(expected, skip_special_tokens=True)
+        assert one.text == min((text.split(stop)[0] for stop in request.until), key=len)
