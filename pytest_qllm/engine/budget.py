@@ -11,7 +11,7 @@ import torch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_MOST = {"cpu": 2048, "cuda": 16384}
+_MOST = {"cpu": 1024, "cuda": 16384}
 """Tokens beyond which a larger product is no faster: on a CPU activations leave its caches."""
 
 

@@ -30,7 +30,7 @@ class States:
 
     def tensor(self) -> torch.Tensor:
         """Shape (positions, width), in the dtype of the model."""
-        return torch.cat(self._blocks)
+        return torch.cat(self._blocks) if self._blocks else torch.empty(0, 0)
 
 
 class Divergence:
@@ -60,7 +60,7 @@ class Divergence:
         """
         if self._seen != len(self._states):
             raise ValueError(f"{self._seen} positions were compared with {len(self._states)} of the baseline")
-        return torch.cat(self._blocks)
+        return torch.cat(self._blocks) if self._blocks else torch.empty(0, 4)
 
 
 def compare(baseline: torch.Tensor, candidate: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

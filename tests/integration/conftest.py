@@ -231,10 +231,12 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tiny_model
 
 
 def _count(monkeypatch: pytest.MonkeyPatch, benchmark: Any, scored: list[tuple[str, int]]) -> None:
+    """Count what is scored in the fixed order; items are asked again for the noise floor in the reverse order."""
     score: Callable[..., Any] = benchmark.score
 
     def counted(self: Any, items: Any, engine: Any) -> Any:
-        scored.append((self.benchmark.name, len(items)))
+        if engine.runner.budget.slots > 1:
+            scored.append((self.benchmark.name, len(items)))
         return score(self, items, engine)
 
     monkeypatch.setattr(benchmark, "score", counted)
