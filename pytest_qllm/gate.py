@@ -10,8 +10,9 @@ from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.record import Record
-from pytest_qllm.verdict.sequential import looks
-from pytest_qllm.verdict.verdict import Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
+from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, looks
+from pytest_qllm.verdict.trial import conduct
+from pytest_qllm.verdict.verdict import Kind, Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
@@ -41,8 +42,8 @@ class Gate:
         measurement = self.laboratory.measure(self.baseline, prepared, items)
         return self._record(self.baseline, question, measurement.sample(question.metric), measurement.provenance)
 
-    def ask(self, question: Question, regime: Regime) -> Record:
-        """The verdict on a regime. Items are measured until the loss is plain, or to the last one.
+    def ask(self, question: Question, regime: Regime, design: Design = DEFAULT) -> Record:
+        """The verdict on a regime. Items are measured in growing blocks until it is decided, or to the last one.
 
         Raises:
             QllmError: if something is broken; a verdict is never made up.
@@ -52,31 +53,25 @@ class Gate:
         if not laboratory.is_stored(self.baseline, prepared, items):
             # Another worker may be at it: meanwhile make what this test needs anyhow.
             laboratory.artifact(regime)
-        baseline = laboratory.measure(self.baseline, prepared, items).sample(question.metric)
-        scale = question.benchmark.scale
-        provenance = laboratory.provenance(regime, prepared)
-        record = self._record(regime, question, baseline, provenance)
-        reason = lacks_signal(baseline, scale, question.tolerance)
-        if reason is not None:
-            return replace(record, outcome=str(Outcome.NO_SIGNAL), reason=reason)
-        verdict: Verdict | None = None
-        for look in looks(len(items), question.benchmark.chunk):
-            measurement = laboratory.measure(regime, prepared, items[: look.items])
-            first = _first(baseline, look.items)
-            if not look.may_pass and lacks_signal(first, scale, question.tolerance) is not None:
-                continue
-            verdict = judge(
-                first,
-                measurement.sample(question.metric),
-                scale,
-                question.tolerance,
-                may_pass=look.may_pass,
-                fail_alpha=look.fail_alpha,
-            )
-            if verdict.outcome is Outcome.FAIL:
-                break
-        assert verdict is not None
-        return _with(record, verdict, len(items))
+        kind = Kind(question.benchmark.kind)
+        record: Record | None = None
+
+        def judge_at(look: Look) -> Verdict | None:
+            """The baseline goes ahead; where it lacks signal so far, the candidate is not measured."""
+            nonlocal record
+            first = items[: look.items]
+            baseline = laboratory.measure(self.baseline, prepared, first).sample(question.metric)
+            record = self._record(regime, question, baseline, laboratory.provenance(regime, prepared))
+            reason = lacks_signal(baseline, kind, question.tolerance, alpha=design.alpha)
+            if reason is not None:
+                return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
+            candidate = laboratory.measure(regime, prepared, first).sample(question.metric)
+            return judge(baseline, candidate, kind, question.tolerance, alpha=look.alpha, signal_alpha=design.alpha)
+
+        planned = looks(len(items), question.benchmark.chunk, design, kind.minimum)
+        verdict = conduct(planned, judge_at, design)
+        assert record is not None
+        return _with(record, verdict)
 
     def _prepare(self, question: Question) -> tuple[LmEvalBenchmark, Sequence[Item]]:
         prepared = self.laboratory.benchmark(question.benchmark)
@@ -84,7 +79,7 @@ class Gate:
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark
-        check(baseline, benchmark.scale)
+        check(baseline, Kind(benchmark.kind))
         return Record(
             model=self.model,
             regime=regime.name,
@@ -101,20 +96,16 @@ class Gate:
         )
 
 
-def _first(sample: Sample, count: int) -> Sample:
-    clusters = None if sample.clusters is None else sample.clusters[:count]
-    return Sample(sample.ids[:count], sample.scores[:count], sample.weights[:count], sample.chance[:count], clusters)
-
-
-def _with(record: Record, verdict: Verdict, planned: int) -> Record:
+def _with(record: Record, verdict: Verdict) -> Record:
     evidence = verdict.evidence
-    assert evidence is not None
+    if evidence is None:
+        return replace(record, outcome=str(verdict.outcome), reason=verdict.reason)
     return replace(
         record,
         outcome=str(verdict.outcome),
         reason=verdict.reason,
         n=evidence.n,
-        planned=planned,
+        planned=evidence.planned,
         baseline=evidence.baseline,
         candidate=evidence.candidate,
         effect=evidence.effect,

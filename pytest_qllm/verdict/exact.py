@@ -49,7 +49,8 @@ def passing_counts(n: int, limit: float, alpha: float) -> Counts:
     """
     z = float(norm.isf(alpha))
     mended = np.arange(n + 1)
-    few, many = np.full(n + 1, -1), n - mended + 1  # `few` passes or is -1; `many` does not pass
+    few: Counts = np.full(n + 1, -1)  # passes, or is -1
+    many: Counts = n - mended + 1  # does not pass
     for _ in range(int(n + 1).bit_length() + 1):
         middle = (few + many) // 2
         # A table that lies beyond the limit in its favour passes, one beyond it to its disadvantage does not.
@@ -64,10 +65,10 @@ def worst_probability(most_broken: Counts, n: int, loss: float) -> float:
     lowest, highest = max(0.0, -loss), (1 - loss) / 2
     # Squares put most points where few answers are mended: there the probability is least smooth.
     rates = lowest + (highest - lowest) * (np.linspace(0, 1, _NUISANCES) ** 2) * (1 - _EDGE)
-    return max(_probability(most_broken, n, loss, float(rate)) for rate in rates)
+    return max(probability(most_broken, n, loss, float(rate)) for rate in rates)
 
 
-def _probability(most_broken: Counts, n: int, loss: float, mended_rate: float) -> float:
+def probability(most_broken: Counts, n: int, loss: float, mended_rate: float) -> float:
     spread = _FAR * sqrt(n * mended_rate * (1 - mended_rate)) + 10
     first, last = max(0, int(n * mended_rate - spread)), min(n, int(n * mended_rate + spread))
     mended, others = np.arange(first, last + 1), n - np.arange(first, last + 1)

@@ -3,9 +3,9 @@
 Error spending (Lan and DeMets, 1983, Biometrika 70, 659-663): the error that may be used up by the time that a fraction
 t of the planned items is there is ``alpha * t ** rho`` (Kim and DeMets, 1987, Biometrika 74, 149-154; Jennison and
 Turnbull, 2000, *Group Sequential Methods*, section 7.2). The nominal level of each look follows from it by numerical
-integration of the normal process with independent increments (Armitage, McPherson and Rowe, 1969; Jennison and Turnbull
-chapter 19). It only needs the fractions of the looks up to the present one, so that looks may lie anywhere, for instance
-at whole blocks.
+integration of the normal process with independent increments (Armitage, McPherson and Rowe, 1969, JRSS A 132, 235-244;
+Jennison and Turnbull, chapter 19). It only needs the fractions of the looks up to the present one, so that looks may
+lie anywhere, for instance at whole blocks.
 
 PASS and FAIL are two one-sided tests of the same point, each with its own alpha. Each boundary is computed as if the
 other did not exist (non-binding), so that each error holds by itself.
@@ -46,7 +46,7 @@ class Design:
     rho: float = 1.75
     first: float = 0.05
     growth: float = 1.25
-    inflation: float = 1.08
+    inflation: float = 1.09
 
     def __post_init__(self) -> None:
         if not (0 < self.alpha < 0.5 and self.rho > 0 and 0 < self.first <= 1 and self.growth > 1):
@@ -69,8 +69,10 @@ class Look:
     alpha: float
 
 
-def looks(planned: int, block: int, design: Design = DEFAULT) -> tuple[Look, ...]:
+def looks(planned: int, block: int, design: Design = DEFAULT, minimum: int = 1) -> tuple[Look, ...]:
     """The looks at a benchmark of ``planned`` items that are measured in blocks; the last is at all of them.
+
+    None but the last lies below ``minimum`` items, with which the kind of metric could not be judged.
 
     Raises:
         ValueError: unless both are at least 1.
@@ -83,7 +85,7 @@ def looks(planned: int, block: int, design: Design = DEFAULT) -> tuple[Look, ...
         items = -(-round(fraction * planned) // block) * block
         if items >= planned:
             break
-        if items > 0 and items not in places:
+        if items >= minimum and items not in places:
             places.append(items)
         fraction *= design.growth
     places.append(planned)
@@ -110,7 +112,7 @@ def boundaries(fractions: tuple[float, ...], spent: tuple[float, ...]) -> tuple[
     """
     if not fractions or list(fractions) != sorted(set(fractions)) or fractions[0] <= 0 or fractions[-1] > 1:
         raise ValueError(f"looks at the fractions {fractions}; they must grow within (0, 1]")
-    if len(spent) != len(fractions) or list(spent) != sorted(set(spent)) or not 0 < spent[0]:
+    if len(spent) != len(fractions) or list(spent) != sorted(set(spent)) or spent[0] <= 0:
         raise ValueError(f"spent errors {spent} must grow with the {len(fractions)} looks")
     bounds = [float(norm.isf(spent[0]))]
     process = _Process(fractions[0], -_FAR, bounds[0], 0.0)
@@ -172,7 +174,7 @@ def overall_p_value(level: float, fractions: tuple[float, ...], rho: float = DEF
 
 
 class _Process:
-    """Density of the sum S(t) = Z(t) sqrt(t) of those sample paths that have not been stopped yet, on quadrature nodes."""
+    """Density of S(t) = Z(t) sqrt(t) over the sample paths that have not been stopped yet, on quadrature nodes."""
 
     def __init__(self, fraction: float, low: float, high: float, drift: float) -> None:
         self.fraction, self.drift = fraction, drift
