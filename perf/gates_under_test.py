@@ -13,6 +13,7 @@ from pytest_qllm.verdict.exact import critical_limit, tango_score
 from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.means import Units, exceedance, studentize
 from pytest_qllm.verdict.sequential import Design, Look, looks
+from pytest_qllm.verdict.soft import control_variate
 
 Floats = NDArray[np.float64]
 
@@ -179,3 +180,26 @@ def studentized(
         return found
 
     return conduct(plan, gates, decide)
+
+
+def adjusted(
+    n: int, total: int, tolerance: float, loss: float, gates: int, design: Design, rng: np.random.Generator
+) -> tuple[Outcomes, float]:
+    """Accuracy adjusted by the baseline's soft score, known on ``total`` items; one look at ``n`` items.
+
+    The margin of the right choice is normal and moves with noise and a shift, so that answers near 0 flip. The shift
+    makes the loss exactly ``loss``. Also returns the mean ratio of adjusted over plain standard error.
+    """
+    spread, noise = 1.0, 0.35
+    # P(right) falls from 1/2 by `loss` where the margin's total spread is sqrt(spread^2 + noise^2).
+    shift = norm.ppf(0.5 - loss) * np.sqrt(spread**2 + noise**2)
+    decisions, ratios = np.zeros(gates, np.int64), np.zeros(gates)
+    for gate in range(gates):
+        margin = rng.normal(0, spread, total)
+        moved = margin[:n] + shift + noise * rng.normal(0, 1, n)
+        differences = (moved > 0).astype(float) - (margin[:n] > 0)
+        found = control_variate(differences, 1 / (1 + np.exp(-margin)))
+        low, high = found.interval(design.alpha)
+        decisions[gate] = int(low > -tolerance) - int(high < -tolerance)
+        ratios[gate] = found.error / (differences.std(ddof=1) / np.sqrt(n))
+    return Outcomes(decisions, np.full(gates, n)), float(ratios.mean())

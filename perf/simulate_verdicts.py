@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from gates_under_test import Floats, Outcomes, clustered, graded, independent, rates, studentized
+from gates_under_test import Floats, Outcomes, adjusted, clustered, graded, independent, rates, studentized
 from other_gates import RULES, draw
 
 from pytest_qllm.verdict.kinds import Kind
@@ -182,6 +182,13 @@ def of_other_kinds(quick: bool, gates: int, design: Design, rng: np.random.Gener
 
         run = timed(lambda: studentized(n, 0.02, items_of, count, BLOCK, design, rng, Kind.SOFT))  # noqa: B023
         yield case_of("soft", n, 0.02, 0, 1, count, run, note="heavy-tailed")
+
+    for n, total in [(200, 800)] if quick else [(100, 400), (200, 800), (400, 400), (1000, 4000)]:
+        start = time.perf_counter()
+        found, ratio = adjusted(n, total, 0.03, 0.03, count, design, rng)
+        run = found, time.perf_counter() - start
+        note = f"of {total}, error x {ratio:.2f}"
+        yield case_of("adjusted", n, 0.03, 0, 1, count, run, note=note)
 
 
 def timed(simulation: Callable[[], Outcomes]) -> tuple[Outcomes, float]:
