@@ -167,7 +167,7 @@ def studentized(
     kind: Kind,
 ) -> Outcomes:
     """Units whose losses ``draw`` gives as sums and sizes, both of shape (gates, units)."""
-    plan = looks(n, block, design, kind.minimum)
+    plan = looks(n, block, design, kind.first_look)
     sums, sizes = draw(rng, gates, n)
 
     def decide(k: int, open_: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -68,7 +68,7 @@ class Gate:
             candidate = laboratory.measure(regime, prepared, first).sample(question.metric)
             return judge(baseline, candidate, kind, question.tolerance, alpha=look.alpha, signal_alpha=design.alpha)
 
-        planned = looks(len(items), question.benchmark.chunk, design, kind.minimum)
+        planned = looks(len(items), question.benchmark.chunk, design, kind.first_look)
         verdict = conduct(planned, judge_at, design)
         assert record is not None
         return _with(record, verdict)

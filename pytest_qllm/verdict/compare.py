@@ -141,13 +141,13 @@ def _mean(baseline: Sample, candidate: Sample, tolerance: float, alpha: float) -
 
 def _perplexity(baseline: Sample, candidate: Sample, tolerance: float, alpha: float) -> Comparison:
     units = Units.of(baseline.scores - candidate.scores, baseline.clusters, baseline.weights)
-    found = studentize(units) if len(units) > 1 else Studentized(units.effect, inf, 1.0, 0.0)
+    found = studentize(units) if len(units) > 1 else Studentized(units.effect, inf, 1.0, 0.0, 0.0)
     return _log_ratio(found, baseline, tolerance, alpha, len(units), "log ratio over documents, jackknife, Student's t")
 
 
 def _cost(baseline: Sample, candidate: Sample, tolerance: float, alpha: float) -> Comparison:
     units = Units.of(np.log(candidate.scores) - np.log(baseline.scores), baseline.clusters)
-    found = studentize(units) if len(units) > 1 else Studentized(units.effect, inf, 1.0, 0.0)
+    found = studentize(units) if len(units) > 1 else Studentized(units.effect, inf, 1.0, 0.0, 0.0)
     return _log_ratio(found, baseline, tolerance, alpha, len(units), "paired log ratio, Student's t")
 
 
@@ -170,7 +170,7 @@ def _log_ratio(
 
 def _student(baseline: Sample, candidate: Sample) -> Studentized:
     units = _units(baseline, candidate.scores - baseline.scores)
-    return studentize(units) if len(units) > 1 else Studentized(units.effect, inf, 1.0, 0.0)
+    return studentize(units) if len(units) > 1 else Studentized(units.effect, inf, 1.0, 0.0, 0.0)
 
 
 def _no_spread(found: Studentized, baseline: Sample) -> str:

@@ -45,6 +45,11 @@ class Kind(StrEnum):
         return {Kind.PERPLEXITY: 8, Kind.COST: 8, Kind.MEAN: 30, Kind.SOFT: 30, Kind.CORPUS: 100}.get(self, 1)
 
     @property
+    def first_look(self) -> int:
+        """Fewest items at which an early look is worth its error: a variance is least known in the tails."""
+        return 2 * self.minimum if self.minimum > 1 else 1
+
+    @property
     def units(self) -> str:
         return {Kind.PERPLEXITY: "documents", Kind.COST: "runs"}.get(self, "independent items or clusters")
 

@@ -131,18 +131,25 @@ class Studentized:
     """An effect with its jackknife standard error, the error's degrees of freedom, and the skewness of the effect.
 
     One-sided t tests err where the units are skewed. Hall's transformation (1992, *Journal of the Royal Statistical
-    Society* B 54, 221-228) corrects the statistic for it; of the two p-values the larger one counts, so that the
+    Society* B 54, 221-228) corrects the statistic for it. Few units show too little of their skewness, so that its own
+    standard error is added to the disadvantage of the claim; and of the two p-values the larger one counts, so that the
     correction is never to anybody's advantage.
+
+    Attributes:
+        skewness: of the effect: that of the units over the root of their number.
+        skewness_error: its standard error.
     """
 
     effect: float
     error: float
     freedom: float
     skewness: float
+    skewness_error: float
 
     def interval(self, alpha: float) -> tuple[float, float]:
         quantile = float(t.isf(alpha, self.freedom))
-        upper, lower = self._unskewed(-quantile), self._unskewed(quantile)
+        upper = _unskewed(-quantile, self.skewness + self.skewness_error)
+        lower = _unskewed(quantile, self.skewness - self.skewness_error)
         return self.effect - max(quantile, lower) * self.error, self.effect - min(-quantile, upper) * self.error
 
     def below(self, limit: float) -> float:
@@ -150,23 +157,25 @@ class Studentized:
         if self.error <= 0:
             return 1.0
         statistic = (self.effect - limit) / self.error
-        return float(t.cdf(max(statistic, self._skewed(statistic)), self.freedom))
+        corrected = _skewed(statistic, self.skewness + self.skewness_error)
+        return float(t.cdf(max(statistic, corrected), self.freedom))
 
     def above(self, limit: float) -> float:
         """p-value of "the mean is at most ``limit``"."""
         if self.error <= 0:
             return 1.0
         statistic = (self.effect - limit) / self.error
-        return float(t.sf(min(statistic, self._skewed(statistic)), self.freedom))
+        corrected = _skewed(statistic, self.skewness - self.skewness_error)
+        return float(t.sf(min(statistic, corrected), self.freedom))
 
-    def _skewed(self, statistic: float) -> float:
-        # Hall (1992), the monotone cubic g1; `skewness` is that of the effect, already divided by sqrt(n).
-        a = self.skewness
-        return statistic + a * statistic**2 / 3 + a**2 * statistic**3 / 27 + a / 6
 
-    def _unskewed(self, value: float) -> float:
-        a = self.skewness
-        return value if abs(a) < 1e-9 else 3 / a * (float(np.cbrt(1 + a * (value - a / 6))) - 1)
+def _skewed(statistic: float, a: float) -> float:
+    # Hall's monotone cubic.
+    return statistic + a * statistic**2 / 3 + a**2 * statistic**3 / 27 + a / 6
+
+
+def _unskewed(value: float, a: float) -> float:
+    return value if abs(a) < 1e-9 else 3 / a * (float(np.cbrt(1 + a * (value - a / 6))) - 1)
 
 
 def studentize(units: Units) -> Studentized:
@@ -191,5 +200,8 @@ def studentize(units: Units) -> Studentized:
         spread = 0.0
     error = sqrt((count - 1) / count * spread) / total
     freedom = max(1.0, total**2 / float((units.sizes**2).sum()) - 1)
+    effective = freedom + 1
     skewness = float((plain**3).sum()) / float(plain @ plain) ** 1.5 if spread > 0 else 0.0
-    return Studentized(effect, error, freedom, skewness)
+    # A sample shows less skewness than there is; the usual correction, for the effective number of units.
+    unbiased = effective**2 / ((effective - 1) * (effective - 2)) if effective > 3 else 1.0
+    return Studentized(effect, error, freedom, skewness * unbiased, sqrt(6) / effective)

@@ -72,4 +72,4 @@ def control_variate(differences: Floats, control: Floats) -> Studentized:
     effect = float(differences.mean() - slope * (control[:n].mean() - control.mean()))
     squares = float(residuals @ residuals)
     skewness = float((residuals**3).sum()) / squares**1.5 if squares > 0 else 0.0
-    return Studentized(effect, sqrt(within + between), n - 2.0, skewness)
+    return Studentized(effect, sqrt(within + between), n - 2.0, skewness, sqrt(6) / n)
