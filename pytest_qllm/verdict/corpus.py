@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
+from scipy.stats import DegenerateDataWarning, bootstrap
 
 Floats = NDArray[np.float64]
 CorpusMetric = Callable[[Floats], Floats]
@@ -51,7 +52,8 @@ def corpus_interval(
         index = np.moveaxis(index, axis, -1)
         return metric(candidate[index]) - metric(baseline[index])
 
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # said below, by infinite limits
         result = bootstrap(
             (np.arange(n),),
             difference,

@@ -67,7 +67,9 @@ def exceedance(weights: Floats) -> Floats:
     mixed = (largest > 0) & (smallest < 0)
     result: Floats = np.where(largest > 0, 1.0, np.where(smallest < 0, 0.0, 1.0))
     if mixed.any():
-        result[mixed] = _lugannani_rice(weights[mixed], 1 / smallest[mixed], 1 / largest[mixed])
+        with np.errstate(over="ignore"):  # a weight of 1e-310 bounds nothing
+            low, high = 1 / smallest[mixed], 1 / largest[mixed]
+        result[mixed] = _lugannani_rice(weights[mixed], np.maximum(low, -1e300), np.minimum(high, 1e300))
     return result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil, inf, log, sqrt
+from math import ceil, inf, log, log1p, sqrt
 
 from scipy.stats import norm
 
@@ -50,7 +50,7 @@ def fixed_items(tolerance: float, flips: float, power: float = POWER, alpha: flo
     harmful = sqrt(max(max(flips, 2 * tolerance) - 4 * tolerance**2, 0.0))
     z_alpha, z_beta = float(norm.isf(alpha)), float(norm.ppf(power))
     needed = max((z_alpha * at_null + z_beta * spread) / tolerance for spread in (sqrt(flips), harmful)) ** 2
-    return ceil(max(needed, log(alpha) / log(1 - tolerance)))
+    return ceil(max(needed, log(alpha) / log1p(-tolerance)))
 
 
 def planned_items(tolerance: float, flips: float, power: float = POWER, design: Design = DEFAULT) -> int:
@@ -123,4 +123,5 @@ def equivalent_fixed_items(
     if margin <= 0:
         return inf
     z = float(norm.isf(alpha) + norm.ppf(power))
-    return max(floor, n * (z * error / margin) ** 2)
+    distance = z * error / margin
+    return max(floor, n * distance * distance)

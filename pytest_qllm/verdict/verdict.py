@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import exp, isfinite, log
+from math import exp, isfinite, log, log1p
 
 import numpy as np
 
@@ -172,6 +172,6 @@ def judge(
 
 def _fixed(found: Comparison, scale: Scale, kind: Kind, tolerance: float, n: int) -> int | None:
     margin = abs(log(tolerance)) if scale is Scale.RATIO and tolerance > 0 else tolerance
-    floor = log(ALPHA) / log(1 - tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
+    floor = log(ALPHA) / log1p(-tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
     items = equivalent_fixed_items(n, found.error, margin, max(floor, kind.minimum))
     return round(items) if isfinite(items) else None
