@@ -9,6 +9,7 @@ depend on the tolerance, so that verdicts are monotone in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import sqrt
 
@@ -24,7 +25,9 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _EDGE = 1e-9
-_NUISANCES = 48
+# Shares of the possible rates of mended answers at which the worst one is looked for. Squares put most of them where
+# few answers are mended: there the probability is least smooth.
+_SHARES: tuple[float, ...] = tuple(float(share) ** 2 * (1 - _EDGE) for share in np.linspace(0, 1, 48))
 _FAR = 7.0  # standard deviations of a binomial beyond which 1e-11 is left
 
 
@@ -62,10 +65,13 @@ def passing_counts(n: int, limit: float, alpha: float) -> Counts:
 
 def worst_probability(most_broken: Counts, n: int, loss: float) -> float:
     """Largest probability of the tables that ``most_broken`` admits, over all rates of mended answers, at that loss."""
+    return max(_probabilities(most_broken, n, loss, range(len(_SHARES))))
+
+
+def _probabilities(most_broken: Counts, n: int, loss: float, places: Sequence[int]) -> list[float]:
+    """The same for single rates, by their place in ``_SHARES`` of the possible ones."""
     lowest, highest = max(0.0, -loss), (1 - loss) / 2
-    # Squares put most points where few answers are mended: there the probability is least smooth.
-    rates = lowest + (highest - lowest) * (np.linspace(0, 1, _NUISANCES) ** 2) * (1 - _EDGE)
-    return max(probability(most_broken, n, loss, float(rate)) for rate in rates)
+    return [probability(most_broken, n, loss, lowest + (highest - lowest) * _SHARES[place]) for place in places]
 
 
 def probability(most_broken: Counts, n: int, loss: float, mended_rate: float) -> float:
@@ -96,11 +102,27 @@ def upper_loss(broken: int, mended: int, n: int, alpha: float) -> float:
     # A hair above the table's own limit, so that rounding does not drop the table itself.
     tables = passing_counts(n, tango + 1e-9, alpha)
 
-    def excess(loss: float) -> float:
-        return worst_probability(tables, n, loss) - alpha
+    estimate = (broken - mended) / n
+    # Solve for the few rates that turn out to be the worst ones, instead of for all at each step.
+    worst: list[int] = []
+    loss = tango
+    for _ in range(len(_SHARES)):
+        found = _probabilities(tables, n, min(max(loss, -1 + _EDGE), 1 - _EDGE), range(len(_SHARES)))
+        place = int(np.argmax(found))
+        if place in worst or (worst and found[place] <= alpha):
+            break
+        worst.append(place)
+        loss = _solve(tables, n, alpha, tango, max(0.02, (tango - estimate) / 4), worst)
+    return loss
 
-    width = max(0.02, (tango - (broken - mended) / n) / 4)
-    low, high = max(-1 + _EDGE, tango - width), min(1 - _EDGE, tango + width)
+
+def _solve(tables: Counts, n: int, alpha: float, start: float, width: float, places: Sequence[int]) -> float:
+    """The loss at which the largest probability over these rates falls to ``alpha``."""
+
+    def excess(loss: float) -> float:
+        return max(_probabilities(tables, n, loss, places)) - alpha
+
+    low, high = max(-1 + _EDGE, start - width), min(1 - _EDGE, start + width)
     while excess(low) < 0:
         if low <= -1 + _EDGE:
             return -1.0
