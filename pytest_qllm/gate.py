@@ -12,8 +12,10 @@ from pytest_qllm.measure import Laboratory
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
-from pytest_qllm.verdict.sequential import looks
-from pytest_qllm.verdict.verdict import Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
+from pytest_qllm.verdict.power import expected_flips, planned_items
+from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, looks
+from pytest_qllm.verdict.trial import conduct
+from pytest_qllm.verdict.verdict import Evidence, Kind, Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
@@ -24,12 +26,13 @@ _NOISE = "the baseline's own score moves by that when only its batches change; u
 
 @dataclass(frozen=True)
 class Question:
-    """What a test asks: is this benchmark's metric within the tolerance, on so many items?"""
+    """What a test asks: is this benchmark's metric within the tolerance, on so many items at most?"""
 
     benchmark: Benchmark
     metric: str
     items: int
     tolerance: float
+    design: Design = DEFAULT
 
 
 class Gate:
@@ -48,7 +51,7 @@ class Gate:
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
-        """The verdict on a regime. Items are measured until the loss is plain, or to the last one.
+        """The verdict on a regime. Items are measured in growing blocks until it is decided, or to the last one.
 
         Raises:
             QllmError: if something is broken; a verdict is never made up.
@@ -58,38 +61,45 @@ class Gate:
         if not laboratory.is_stored(self.baseline, prepared, items):
             # Another worker may be at it: meanwhile make what this test needs anyhow.
             laboratory.artifact(regime)
-        baseline = laboratory.measure(self.baseline, prepared, items).sample(question.metric)
-        scale = question.benchmark.scale
-        provenance = laboratory.provenance(regime, prepared)
-        record = self._record(regime, question, baseline, provenance)
-        reason = lacks_signal(baseline, scale, question.tolerance)
-        if reason is not None:
-            return replace(record, outcome=str(Outcome.NO_SIGNAL), reason=reason)
-        noise = laboratory.noise(prepared, items, question.metric)
-        record = replace(record, noise=asdict(noise))
-        if question.tolerance <= noise.floor:
-            reason = f"the tolerance is smaller than the noise floor of {record.amount(noise.floor)}"
-            return replace(record, outcome=str(Outcome.INCONCLUSIVE), reason=f"{reason}: {_NOISE}")
-        verdict: Verdict | None = None
-        for look in looks(len(items), question.benchmark.chunk):
-            measurement = laboratory.measure(regime, prepared, items[: look.items])
-            first = _first(baseline, look.items)
-            if not look.may_pass and lacks_signal(first, scale, question.tolerance) is not None:
-                continue
-            verdict = judge(
-                first,
-                measurement.sample(question.metric),
-                scale,
-                question.tolerance,
-                may_pass=look.may_pass,
-                fail_alpha=look.fail_alpha,
-            )
-            if verdict.outcome is Outcome.FAIL:
-                break
-        assert verdict is not None
-        evidence = _with(record, verdict, len(items))
-        fidelity = laboratory.fidelity(regime, prepared, items[: evidence.n])
-        return replace(evidence, fidelity=None if fidelity is None else asdict(fidelity))
+        design = question.design
+        kind = Kind(question.benchmark.kind)
+        planned = self._planned(question, regime, len(items))
+        record: Record | None = None
+
+        def judge_at(look: Look) -> Verdict:
+            """The baseline goes ahead; where it cannot carry a verdict so far, the candidate is not measured."""
+            nonlocal record
+            first = items[: look.items]
+            baseline = laboratory.measure(self.baseline, prepared, first).sample(question.metric)
+            noise = laboratory.noise(prepared, first, question.metric)
+            record = self._record(regime, question, baseline, laboratory.provenance(regime, prepared))
+            record = replace(record, noise=asdict(noise))
+            reason = lacks_signal(baseline, kind, question.tolerance, alpha=design.alpha)
+            if reason is not None:
+                return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
+            if question.tolerance <= noise.floor:
+                reason = f"the tolerance is smaller than the noise floor of {record.amount(noise.floor)}: {_NOISE}"
+                return Verdict(Outcome.INCONCLUSIVE, question.tolerance, None, reason)
+            candidate = laboratory.measure(regime, prepared, first).sample(question.metric)
+            return judge(baseline, candidate, kind, question.tolerance, alpha=look.alpha, signal_alpha=design.alpha)
+
+        verdict = conduct(looks(planned, question.benchmark.chunk, design, kind.first_look), judge_at, design)
+        assert record is not None
+        if verdict.evidence is None:
+            return replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
+        fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
+        record = replace(record, fidelity=None if fidelity is None else asdict(fidelity))
+        return _with(record, verdict, verdict.evidence)
+
+    def _planned(self, question: Question, regime: Regime, available: int) -> int:
+        """Items that the test may use: as many as its tolerance needs at the width's flips, if there are so many.
+
+        A plan that is larger than it has to be spends its error late, and then uses more items.
+        """
+        if Kind(question.benchmark.kind) is not Kind.ACCURACY or question.design == Design.fixed(question.design.alpha):
+            return available
+        needed = planned_items(question.tolerance, expected_flips(regime.bits), design=question.design)
+        return min(available, needed)
 
     def kernel(self, regime: Regime) -> KernelRecord:
         """Whether the library's kernels compute what the regime's weights say.
@@ -107,7 +117,7 @@ class Gate:
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark
-        check(baseline, benchmark.scale)
+        check(baseline, Kind(benchmark.kind))
         return Record(
             model=self.model,
             regime=regime.name,
@@ -124,25 +134,22 @@ class Gate:
         )
 
 
-def _first(sample: Sample, count: int) -> Sample:
-    clusters = None if sample.clusters is None else sample.clusters[:count]
-    return Sample(sample.ids[:count], sample.scores[:count], sample.weights[:count], sample.chance[:count], clusters)
-
-
-def _with(record: Record, verdict: Verdict, planned: int) -> Record:
-    evidence = verdict.evidence
-    assert evidence is not None
+def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:
     return replace(
         record,
         outcome=str(verdict.outcome),
         reason=verdict.reason,
         n=evidence.n,
-        planned=planned,
+        planned=evidence.planned,
+        fixed=evidence.fixed,
+        looks=evidence.looks,
         baseline=evidence.baseline,
         candidate=evidence.candidate,
         effect=evidence.effect,
         ci=(evidence.low, evidence.high),
         alphas=evidence.alphas,
+        p_pass=evidence.p_pass,
+        p_fail=evidence.p_fail,
         interval=evidence.interval,
         broken=evidence.broken,
         mended=evidence.mended,

@@ -24,6 +24,8 @@ class ItemScore:
         tokens: scored tokens of each request.
         chance: score expected of a random answer.
         cluster: items of one cluster are not independent; None where they are.
+        subset: the subset that the item is from, a stratum and no cluster: all of a benchmark's subsets are asked, so
+            that items are independent within them.
         hit_limit: whether a generation was ended by its limit of tokens.
     """
 
@@ -35,6 +37,7 @@ class ItemScore:
     chance: float = 0.0
     cluster: str | None = None
     hit_limit: bool = False
+    subset: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

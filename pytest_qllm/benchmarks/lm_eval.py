@@ -35,7 +35,7 @@ class Item:
         document: the task's document, from which it scores the answers.
         requests: arguments of each request, as lm-eval's instances have them.
         chance: score expected of a random answer.
-        subset: the subset that the item is from, its cluster; empty if the benchmark has none.
+        subset: the subset that the item is from; empty if the benchmark has none.
         shared: leading characters of its contexts that other items of the subset begin with too.
     """
 
@@ -137,7 +137,7 @@ class LmEvalBenchmark:
             [one.loglikelihood for one in scored],
             [one.tokens for one in scored],
             item.chance,
-            item.subset or None,
+            subset=item.subset or None,
         )
 
     def _score_generated(self, item: Item, made: Generated) -> ItemScore:
@@ -152,8 +152,14 @@ class LmEvalBenchmark:
             filtered = instance.filtered_resps[ensemble.name]
             for name, value in _numbers(task.process_results(item.document, [filtered])).items():
                 metrics[name if ensemble.name == "none" else f"{name},{ensemble.name}"] = value
-        cluster = item.subset or None
-        return ItemScore(item.id, made.text, metrics, chance=item.chance, cluster=cluster, hit_limit=made.hit_limit)
+        return ItemScore(
+            item.id,
+            made.text,
+            metrics,
+            chance=item.chance,
+            hit_limit=made.hit_limit,
+            subset=item.subset or None,
+        )
 
     def _prepare(self, count: int) -> list[Item]:
         ordered: list[tuple[str, str, Any]] = []
@@ -271,7 +277,7 @@ def _score_text(item: Item, scored: Scored) -> ItemScore:
     if not isfinite(scored.loglikelihood):
         raise QllmError(f"the model gives a log-likelihood of {scored.loglikelihood} on item {item.id}; it is broken")
     metrics = {"perplexity": scored.loglikelihood}
-    return ItemScore(item.id, None, metrics, [scored.loglikelihood], [scored.tokens], cluster=item.subset or None)
+    return ItemScore(item.id, None, metrics, [scored.loglikelihood], [scored.tokens], subset=item.subset or None)
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -37,6 +37,10 @@ class Record:
     broken: int | None = None
     mended: int | None = None
     planned: int | None = None
+    fixed: int | None = None
+    looks: int | None = None
+    p_pass: float | None = None
+    p_fail: float | None = None
     reason: str = ""
     noise: Mapping[str, Any] | None = None
     fidelity: Mapping[str, Any] | None = None
@@ -94,7 +98,7 @@ class Record:
             f"  candidate   {self.metric} {self.score(self.candidate)}",
             f"  effect      {self.change(self.effect)} {unit}, between {low} and {high} ({self._confidence()})",
             f"  tolerance   {allowed} {unit}: {self._meaning()}",
-            f"  items       {self.n}{f' of {self.planned}' if self.planned and self.planned > self.n else ''}",
+            f"  items       {self._items()}",
             f"  rerun       {rerun}",
         ]
         if self.broken is not None:
@@ -118,8 +122,15 @@ class Record:
             f"p of the true token {100 * figures['delta_p_mean']:+.2f} % (RMS {100 * figures['delta_p_rms']:.1f} %)"
         )
 
+    def _items(self) -> str:
+        """How many were used, of how many, and what it would have taken without looking early."""
+        text = f"{self.n}{f' of {self.planned}' if self.planned and self.planned > self.n else ''}"
+        if self.looks and self.looks > 1:
+            text += f", at {self.looks} looks"
+        return text + (f" (a fixed design would have needed {self.fixed})" if self.fixed else "")
+
     def _confidence(self) -> str:
-        low, high = (f"{100 * (1 - alpha):g} %" for alpha in self.alphas or (0.05, 0.05))
+        low, high = (f"{100 * (1 - alpha):.4g} %" for alpha in self.alphas or (0.05, 0.05))
         return f"each bound one-sided, {low if low == high else f'{low} and {high}'}"
 
     def _meaning(self) -> str:

@@ -1,9 +1,9 @@
-"""Intervals for paired comparisons that stay honest for few items and for no flips at all."""
+"""Tango's interval for paired proportions, the design effect of clusters, and what a baseline can carry."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import exp, isfinite, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,43 +80,9 @@ def design_effect(differences: Floats, clusters: Sequence[str] | None, alpha: fl
     return widening * (max(1.0, robust / naive) if naive > 0 else 1.0)
 
 
-def perplexity_ratio_interval(
-    baseline: Floats, candidate: Floats, tokens: Floats, alpha: float = ALPHA
-) -> tuple[float, float, float]:
-    """Ratio of perplexities, candidate over baseline, with its bounds.
-
-    Each document is a cluster: the log ratio is the ratio estimator sum(d) / sum(tokens) of the documents' differences
-    in log-likelihood, with its linearized (Cochran, 1977, section 6.3) variance and Student's t over documents.
-
-    Args:
-        baseline: log-likelihood of each document in nats, shape (documents,).
-        candidate: the same under the candidate.
-        tokens: scored tokens of each document.
-        alpha: one-sided error of each bound.
-
-    Returns:
-        ratio, low, high.
-
-    Raises:
-        ValueError: for fewer than two documents: no variance can be estimated.
-    """
-    documents = len(tokens)
-    if documents < 2:
-        raise ValueError(f"{documents} document gives no interval; at least 2 are needed")
-    losses = baseline - candidate
-    log_ratio = float(losses.sum() / tokens.sum())
-    residuals = losses - log_ratio * tokens
-    error = sqrt(documents / (documents - 1) * float(residuals @ residuals)) / float(tokens.sum())
-    margin = float(t.isf(alpha, documents - 1)) * error
-    return _exp(log_ratio), _exp(log_ratio - margin), _exp(log_ratio + margin)
-
-
-def _exp(value: float) -> float:
-    # exp overflows above 709; a ratio that large is reported as the largest that JSON can hold.
-    return exp(min(value, 700.0)) if isfinite(value) else value
-
-
-def detects_random(baseline: float, chance: float, tolerance: float, n: float, power: float = 0.8) -> bool:
+def detects_random(
+    baseline: float, chance: float, tolerance: float, n: float, power: float = 0.8, alpha: float = ALPHA
+) -> bool:
     """Whether ``n`` items would prove the loss of a model that answers at random.
 
     The assay sensitivity of ICH E10 for non-inferiority trials: a test that could not tell a destroyed model says
@@ -128,7 +94,8 @@ def detects_random(baseline: float, chance: float, tolerance: float, n: float, p
         tolerance: largest allowed loss, as a difference of proportions.
         n: number of (effectively independent) items.
         power: probability with which the loss must be proven.
+        alpha: one-sided error of that proof.
     """
     error = sqrt((baseline * (1 - baseline) + chance * (1 - chance)) / n)
     margin = baseline - chance - tolerance
-    return margin > 0 and margin >= (float(norm.isf(ALPHA)) + float(norm.ppf(power))) * error
+    return margin > 0 and margin >= (float(norm.isf(alpha)) + float(norm.ppf(power))) * error

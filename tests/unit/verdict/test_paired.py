@@ -1,8 +1,8 @@
-"""The intervals against published values, an independent derivation, exact error rates and direct simulation."""
+"""Tango's interval against published values and an independent derivation; design effects; assay sensitivity."""
 
 from __future__ import annotations
 
-from math import comb, exp, log, sqrt
+from math import log, sqrt
 
 import numpy as np
 import pytest
@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm, t
 
-from pytest_qllm.verdict.paired import (
-    design_effect,
-    detects_random,
-    paired_difference_interval,
-    perplexity_ratio_interval,
-)
-from pytest_qllm.verdict.verdict import MIN_CLUSTERS
+from pytest_qllm.verdict.paired import design_effect, detects_random, paired_difference_interval
 
 Z = float(norm.isf(0.05))
 quick = settings(max_examples=100, deadline=None, derandomize=True)
@@ -102,36 +96,6 @@ class TestTangoInterval:
             paired_difference_interval(broken, mended, n)
 
 
-class TestErrorRates:
-    """A true loss of exactly the tolerance must not be passed, nor failed, more often than 5 % (nearly)."""
-
-    @pytest.mark.parametrize("n", [50, 100, 200])
-    @pytest.mark.parametrize("flips", [0.05, 0.10, 0.20])
-    def test_wrong_pass_by_exact_enumeration(self, n, flips):
-        assert wrong_pass(n, loss=0.03, flips=flips) <= 0.0525
-
-    def test_the_worst_case_where_nothing_is_ever_mended_stays_under_six_percent(self):
-        assert max(wrong_pass(n, loss=0.03, flips=0.03) for n in (50, 100, 150, 200)) <= 0.06
-
-    @pytest.mark.parametrize("n", [50, 400, 1000])
-    @pytest.mark.parametrize("flips", [0.04, 0.08, 0.16, 0.40])
-    @pytest.mark.parametrize("loss", [0.03, 0.04])
-    def test_wrong_pass_by_simulation(self, n, flips, loss):
-        rng = np.random.default_rng(20)
-        runs = 2000
-        drawn, times = np.unique(
-            rng.multinomial(n, [(flips + loss) / 2, (flips - loss) / 2, 1 - flips], size=runs),
-            axis=0,
-            return_counts=True,
-        )
-        passed = sum(
-            k
-            for (broken, mended, _), k in zip(drawn, times, strict=True)
-            if paired_difference_interval(broken, mended, n)[0] > -loss
-        )
-        assert passed / runs <= 0.05 + 3 * sqrt(0.05 * 0.95 / runs)
-
-
 class TestDesignEffect:
     def test_is_one_for_independent_items(self):
         differences = np.array([0.0, 1.0, -1.0, 0.0])
@@ -174,99 +138,6 @@ class TestDesignEffect:
         # Each cluster's differences cancel: the robust variance is 0, which would be false certainty.
         differences, clusters = np.array([1.0, -1.0] * 10), [str(i // 2) for i in range(20)]
         assert design_effect(differences, clusters) == pytest.approx(widening(10))
-
-    @pytest.mark.parametrize(
-        "groups",
-        [
-            40,
-            MIN_CLUSTERS,
-            pytest.param(
-                10,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    reason="a lucky sample hides both the loss and its own variance: why `judge` has MIN_CLUSTERS",
-                ),
-            ),
-        ],
-    )
-    def test_correlated_clusters_keep_the_error_rate(self, groups):
-        rng = np.random.default_rng(4)
-        size = 400 // groups
-        clusters, labels = np.arange(groups).repeat(size), [str(i // size) for i in range(400)]
-        runs, loss, flips = 400, 0.04, 0.15
-        passed = 0
-        for _ in range(runs):
-            own, shared = rng.choice(
-                [-1.0, 1.0, 0.0], size=(2, 400), p=[(flips + loss) / 2, (flips - loss) / 2, 1 - flips]
-            )
-            differences = np.where(rng.random(400) < sqrt(0.5), shared[clusters * size], own)
-            deff = design_effect(differences, labels)
-            broken, mended = (differences < 0).sum() / deff, (differences > 0).sum() / deff
-            passed += paired_difference_interval(broken, mended, 400 / deff)[0] > -loss
-        assert passed / runs <= 0.05 + 3 * sqrt(0.05 * 0.95 / runs)
-
-
-class TestPerplexityRatio:
-    tokens = np.array([100.0, 250.0, 400.0, 80.0])
-    baseline = np.array([-310.0, -700.0, -1250.0, -260.0])
-
-    def test_is_the_ratio_of_the_two_perplexities(self):
-        candidate = np.array([-320.0, -715.0, -1260.0, -259.0])
-        ratio, low, high = perplexity_ratio_interval(self.baseline, candidate, self.tokens)
-        total = self.tokens.sum()
-        assert ratio == pytest.approx(exp(-candidate.sum() / total) / exp(-self.baseline.sum() / total))
-        assert low < ratio < high
-
-    def test_a_loss_equal_in_every_token_is_known_exactly(self):
-        candidate = self.baseline - 0.01 * self.tokens
-        assert perplexity_ratio_interval(self.baseline, candidate, self.tokens) == pytest.approx([exp(0.01)] * 3)
-
-    def test_the_margin_by_hand_for_two_documents(self):
-        # d = (1, 3) over 100 tokens each: r = 0.02, residuals -1 and 1, error sqrt(2 * 2) / 200 = 0.01.
-        tokens = np.array([100.0, 100.0])
-        ratio, low, high = perplexity_ratio_interval(np.array([-300.0, -300.0]), np.array([-301.0, -303.0]), tokens)
-        margin = 0.01 * t.isf(0.05, 1)
-        assert (log(ratio), log(low), log(high)) == pytest.approx((0.02, 0.02 - margin, 0.02 + margin))
-
-    def test_baseline_and_candidate_swapped_give_the_inverse(self):
-        candidate = np.array([-320.0, -715.0, -1260.0, -259.0])
-        ratio, low, high = perplexity_ratio_interval(self.baseline, candidate, self.tokens)
-        swapped = perplexity_ratio_interval(candidate, self.baseline, self.tokens)
-        assert swapped == pytest.approx((1 / ratio, 1 / high, 1 / low))
-
-    def test_only_differences_count_not_how_hard_the_documents_are(self):
-        candidate = np.array([-320.0, -715.0, -1260.0, -259.0])
-        harder = np.array([-500.0, 0.0, -90.0, -7.0])
-        one = perplexity_ratio_interval(self.baseline, candidate, self.tokens)
-        other = perplexity_ratio_interval(self.baseline + harder, candidate + harder, self.tokens)
-        assert other == pytest.approx(one)
-
-    def test_bounds_by_direct_simulation(self):
-        # Documents of unequal length whose losses per token vary: each bound is wrong in about 5 % of runs.
-        rng = np.random.default_rng(5)
-        runs, documents, truth = 2000, 40, log(1.02)
-        too_low = too_high = 0
-        for _ in range(runs):
-            tokens = rng.integers(100, 1000, size=documents).astype(float)
-            baseline = -tokens * rng.normal(3.0, 0.3, size=documents)
-            candidate = baseline - tokens * rng.normal(truth, 0.03, size=documents)
-            _, low, high = perplexity_ratio_interval(baseline, candidate, tokens)
-            too_low += high < exp(truth)
-            too_high += low > exp(truth)
-        assert too_low / runs == pytest.approx(0.05, abs=0.02)
-        assert too_high / runs == pytest.approx(0.05, abs=0.02)
-
-    def test_a_destroyed_model_gives_a_large_number_not_an_overflow(self):
-        tokens = np.array([1.0, 1.0, 1.0])
-        bounds = perplexity_ratio_interval(np.zeros(3), np.array([-1e6, -1e6, -2e6]), tokens)
-        assert all(np.isfinite(bounds))
-        assert bounds[1] > 1e300
-
-    @pytest.mark.parametrize("documents", [0, 1])
-    def test_refuses_fewer_than_two_documents(self, documents):
-        ones = np.ones(documents)
-        with pytest.raises(ValueError, match="at least 2"):
-            perplexity_ratio_interval(ones, ones, ones)
 
 
 class TestDetectsRandom:
@@ -334,16 +205,3 @@ def brute_force_interval(broken: float, mended: float, n: float, alpha: float) -
 
     estimate = (mended - broken) / n
     return crossing(estimate, -1 + 1e-9), crossing(estimate, 1 - 1e-9)
-
-
-def wrong_pass(n: int, loss: float, flips: float) -> float:
-    """Probability, over all possible outcomes, that a true loss is judged smaller than itself."""
-    p_broken, p_mended = (flips + loss) / 2, (flips - loss) / 2
-    total = 0.0
-    for broken in range(n + 1):
-        for mended in range(n - broken + 1):
-            ways = comb(n, broken) * comb(n - broken, mended)
-            chance = ways * p_broken**broken * p_mended**mended * (1 - flips) ** (n - broken - mended)
-            if chance > 1e-7 and paired_difference_interval(broken, mended, n)[0] > -loss:
-                total += chance
-    return total

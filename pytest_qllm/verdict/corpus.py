@@ -1,0 +1,71 @@
+"""Metrics of a whole corpus (BLEU, chrF, calibration error): a paired bootstrap, as they are no mean over items."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import DegenerateDataWarning, bootstrap
+
+Floats = NDArray[np.float64]
+CorpusMetric = Callable[[Floats], Floats]
+"""From item statistics, shape (..., items, statistics), to the metric of each corpus, shape (...)."""
+
+RESAMPLES = 9999
+_BATCH_NUMBERS = 20_000_000  # how many numbers a batch of resamples may hold at once: 160 MB
+
+
+def corpus_interval(
+    baseline: Floats,
+    candidate: Floats,
+    metric: CorpusMetric,
+    alpha: float,
+    generator: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float, float, float]:
+    """Difference of a corpus metric, candidate minus baseline, with BCa limits (Efron, 1987, JASA 82, 171-185).
+
+    Items are drawn in pairs, so that both models are always judged on the same corpus.
+
+    Args:
+        baseline: statistics of each item, such as n-gram counts, shape (items, statistics).
+        candidate: the same of the candidate.
+        metric: from those to the metric.
+        alpha: one-sided error of each limit.
+        generator: where the resamples come from.
+        resamples: of the bootstrap; a limit needs at least 10 / alpha for its tail to be seen.
+
+    Returns:
+        difference, low, high, and the bootstrap's standard error. Where no resample differs from the others the limits
+        are infinite: a spread that was not seen proves nothing.
+
+    Raises:
+        ValueError: for shapes that do not fit.
+    """
+    if baseline.shape != candidate.shape or baseline.ndim != 2 or len(baseline) < 2:
+        raise ValueError(f"item statistics of shapes {baseline.shape} and {candidate.shape}; two or more pairs needed")
+    n, width = baseline.shape
+
+    def difference(index: NDArray[np.int64], axis: int = -1) -> Floats:
+        index = np.moveaxis(index, axis, -1)
+        return metric(candidate[index]) - metric(baseline[index])
+
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # said below, by infinite limits
+        result = bootstrap(
+            (np.arange(n),),
+            difference,
+            n_resamples=max(resamples, int(np.ceil(10 / alpha))),
+            batch=max(1, _BATCH_NUMBERS // (n * width)),
+            confidence_level=1 - 2 * alpha,
+            method="BCa",
+            vectorized=True,
+            random_state=generator,  # the name that every scipy since 1.13 knows
+        )
+    estimate = float(difference(np.arange(n)))
+    low, high = (float(value) for value in result.confidence_interval)
+    if not np.isfinite([low, high]).all() or not low < high:
+        return estimate, -np.inf, np.inf, float(result.standard_error)
+    return estimate, low, high, float(result.standard_error)
