@@ -65,6 +65,7 @@ class Session:
         """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
         from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
         from pytest_qllm.gate import Question
+        from pytest_qllm.verdict.sequential import Design
         from pytest_qllm.verdict.tolerance import Tolerances, check
 
         added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
@@ -86,7 +87,9 @@ class Session:
             raise QllmError(f"items is {count!r}; expected a whole number from 1")
         if self.settings.max_items:
             count = min(count, self.settings.max_items)
-        return Question(benchmark, metric, count, allowed)
+        alpha = self.settings.alpha
+        design = Design.fixed(alpha) if self.settings.fixed_n else Design(alpha=alpha)
+        return Question(benchmark, metric, count, allowed, design)
 
     def _items(self, benchmark: Benchmark) -> int:
         from pytest_qllm.models.source import DEFAULT
