@@ -71,6 +71,14 @@ OPTIONS = (
         SWITCH,
         is_switch=True,
     ),
+    Option(
+        "plan",
+        "false",
+        "",
+        "measure nothing: say what each gate of the selection can decide, how many items it needs and what it costs",
+        SWITCH,
+        is_switch=True,
+    ),
     Option("data", "auto", "SOURCE", "items from: auto (pinned wheels), hub, or a directory"),
     Option("store", "", "DIR", "where measurements and artifacts are kept (default: in the user's cache)"),
     Option("report", "reports", "DIR", "where qllm.json is written"),
@@ -121,6 +129,7 @@ class Settings:
     max_items: int
     alpha: float
     fixed_n: bool
+    plan: bool
     data: str
     store: Path
     report: Path
@@ -164,6 +173,7 @@ class Settings:
             max_items=_natural("--qllm-max-items", given["max_items"]),
             alpha=_alpha(given["alpha"]),
             fixed_n=given["fixed_n"] == "true",
+            plan=given["plan"] == "true",
             data=data if data in ("auto", "hub") else str((root / Path(data).expanduser()).resolve()),
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
             report=root / Path(given["report"]).expanduser(),
@@ -177,7 +187,7 @@ class Settings:
             changed=tuple(
                 option.flag if option.is_switch else f"{option.flag}={shlex.quote(given[option.name])}"
                 for option in OPTIONS
-                if given[option.name] != option.default and option.name not in ("regimes", "report")
+                if given[option.name] != option.default and option.name not in ("regimes", "report", "plan")
             ),
         )
 
