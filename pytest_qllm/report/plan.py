@@ -127,7 +127,7 @@ def _total(plans: Sequence[Plan]) -> Iterator[str]:
     parts = [f"{sum(seconds) / 60:.1f} minutes on this machine"] if seconds else []
     if unmeasured:
         gflop = [plan.gflop for plan in unmeasured if plan.gflop is not None]
-        work = f": {sum(gflop):.3g} GFLOP" if gflop else ""
+        work = f": {_work(sum(gflop))} GFLOP" if gflop else ""
         if seconds:
             parts = [f"{parts[0]} for {len(seconds)} tests", f"no measurement of {len(unmeasured)} tests yet{work}"]
         else:
@@ -137,6 +137,10 @@ def _total(plans: Sequence[Plan]) -> Iterator[str]:
 
 def _points(value: float) -> str:
     return f"{100 * value:.1f}"
+
+
+def _work(gflop: float) -> str:
+    return f"{gflop:,.0f}" if gflop >= 100 else f"{gflop:.3g}"
 
 
 def _count(value: int) -> str:
