@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm import kernel
+from pytest_qllm import plan as plans
 from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
-from pytest_qllm.verdict.power import expected_flips, planned_items
+from pytest_qllm.store import Progress
 from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, looks
 from pytest_qllm.verdict.trial import conduct
 from pytest_qllm.verdict.verdict import Evidence, Kind, Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
@@ -36,12 +37,16 @@ class Question:
 
 
 class Gate:
-    """Answers questions about the regimes of one model."""
+    """Answers questions about the regimes of one model.
 
-    def __init__(self, laboratory: Laboratory, baseline: Regime, model: str) -> None:
+    ``tell`` takes a line that its user should read before a measurement begins.
+    """
+
+    def __init__(self, laboratory: Laboratory, baseline: Regime, model: str, tell: Progress = lambda _: None) -> None:
         self.laboratory = laboratory
         self.baseline = baseline
         self.model = model
+        self.tell = tell
 
     def measure_baseline(self, question: Question) -> Record:
         """The baseline's score; no verdict."""
@@ -63,7 +68,10 @@ class Gate:
             laboratory.artifact(regime)
         design = question.design
         kind = Kind(question.benchmark.kind)
-        planned = self._planned(question, regime, len(items))
+        plan = (kind, len(items), question.tolerance, regime.bits, design)
+        planned, undecidable = plans.planned_items(*plan), plans.undecidable(*plan)
+        if undecidable:
+            self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None
 
         def judge_at(look: Look) -> Verdict:
@@ -73,7 +81,7 @@ class Gate:
             baseline = laboratory.measure(self.baseline, prepared, first).sample(question.metric)
             noise = laboratory.noise(prepared, first, question.metric)
             record = self._record(regime, question, baseline, laboratory.provenance(regime, prepared))
-            record = replace(record, noise=asdict(noise))
+            record = replace(record, noise=asdict(noise), undecidable=undecidable)
             reason = lacks_signal(baseline, kind, question.tolerance, alpha=design.alpha)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
@@ -90,16 +98,6 @@ class Gate:
         fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
         record = replace(record, fidelity=None if fidelity is None else asdict(fidelity))
         return _with(record, verdict, verdict.evidence)
-
-    def _planned(self, question: Question, regime: Regime, available: int) -> int:
-        """Items that the test may use: as many as its tolerance needs at the width's flips, if there are so many.
-
-        A plan that is larger than it has to be spends its error late, and then uses more items.
-        """
-        if Kind(question.benchmark.kind) is not Kind.ACCURACY or question.design == Design.fixed(question.design.alpha):
-            return available
-        needed = planned_items(question.tolerance, expected_flips(regime.bits), design=question.design)
-        return min(available, needed)
 
     def kernel(self, regime: Regime) -> KernelRecord:
         """Whether the library's kernels compute what the regime's weights say.

@@ -6,7 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from pytest_qllm.errors import QllmError
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SWITCH = ("true", "false")
+SMALLEST_ALPHA = 1e-6
+"""Of smaller errors the looks' parts are below what numerical integration resolves."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,23 @@ OPTIONS = (
     ),
     Option("device", "auto", "DEVICE", "auto, cpu, cuda, or cuda:N"),
     Option("max_items", "0", "N", "at most N items of each benchmark (0: as many as the suite says)"),
+    Option("alpha", "0.05", "ERROR", "one-sided error of a wrong PASS, and of a wrong FAIL, over all looks"),
+    Option(
+        "fixed_n",
+        "false",
+        "",
+        "one look at all items and no early stopping, for those who must report a fixed number of items",
+        SWITCH,
+        is_switch=True,
+    ),
+    Option(
+        "plan",
+        "false",
+        "",
+        "measure nothing: say what each gate of the selection can decide, how many items it needs and what it costs",
+        SWITCH,
+        is_switch=True,
+    ),
     Option("data", "auto", "SOURCE", "items from: auto (pinned wheels), hub, or a directory"),
     Option("store", "", "DIR", "where measurements and artifacts are kept (default: in the user's cache)"),
     Option("report", "reports", "DIR", "where qllm.json is written"),
@@ -108,6 +127,9 @@ class Settings:
     dtype: str
     device: str
     max_items: int
+    alpha: float
+    fixed_n: bool
+    plan: bool
     data: str
     store: Path
     report: Path
@@ -149,6 +171,9 @@ class Settings:
             dtype=given["dtype"],
             device=_device(given["device"]),
             max_items=_natural("--qllm-max-items", given["max_items"]),
+            alpha=_alpha(given["alpha"]),
+            fixed_n=given["fixed_n"] == "true",
+            plan=given["plan"] == "true",
             data=data if data in ("auto", "hub") else str((root / Path(data).expanduser()).resolve()),
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
             report=root / Path(given["report"]).expanduser(),
@@ -162,7 +187,7 @@ class Settings:
             changed=tuple(
                 option.flag if option.is_switch else f"{option.flag}={shlex.quote(given[option.name])}"
                 for option in OPTIONS
-                if given[option.name] != option.default and option.name not in ("regimes", "report")
+                if given[option.name] != option.default and option.name not in ("regimes", "report", "plan")
             ),
         )
 
@@ -209,6 +234,16 @@ def _natural(flag: str, given: str) -> int:
     if not given.isdecimal():
         raise pytest.UsageError(f"{flag} is {given!r}; expected a whole number from 0")
     return int(given)
+
+
+def _alpha(given: str) -> float:
+    try:
+        alpha = float(given)
+    except ValueError:
+        alpha = nan
+    if not SMALLEST_ALPHA <= alpha < 0.5:
+        raise pytest.UsageError(f"--qllm-alpha is {given!r}; expected a number below 0.5 such as 0.05, from 0.000001")
+    return alpha
 
 
 def _device(given: str) -> str:

@@ -42,6 +42,7 @@ class Record:
     p_pass: float | None = None
     p_fail: float | None = None
     reason: str = ""
+    undecidable: str = ""
     noise: Mapping[str, Any] | None = None
     fidelity: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -105,6 +106,8 @@ class Record:
             lines.insert(
                 -1, f"  flips       {self.broken} broken (right to wrong), {self.mended} mended (wrong to right)"
             )
+        if self.undecidable and self.outcome == Outcome.INCONCLUSIVE:
+            lines.insert(-1, f"  power       {self.undecidable}")
         if self.noise is not None:
             lines.insert(-1, f"  noise       {self.amount(self.noise['floor'])}, when only the batches change")
         if self.fidelity is not None:

@@ -100,6 +100,8 @@ def nominal_levels(fractions: tuple[float, ...], alpha: float = ALPHA, rho: floa
     Raises:
         ValueError: unless the fractions grow within (0, 1].
     """
+    if fractions == (1.0,):
+        return (alpha,)
     bounds = boundaries(fractions, tuple(alpha * fraction**rho for fraction in fractions))
     return tuple(float(norm.sf(bound)) for bound in bounds)
 

@@ -121,7 +121,7 @@ def judge(
         kind: of metric; decides the tool (see ``kinds.Kind``).
         tolerance: largest allowed loss, in the unit of the kind; with ``relative`` a share of the baseline's score.
         alpha: one-sided error of each limit at this look.
-        signal_alpha: error at which the baseline must be able to carry a verdict; that of the whole test.
+        signal_alpha: error of the whole test, at which the baseline must be able to carry a verdict.
         relative: whether the tolerance is relative ("keep 99 %": 0.01).
         metric: of a corpus, where the kind is one.
         generator: of a corpus metric's resamples.
@@ -157,7 +157,7 @@ def judge(
         found.units,
         found.p_pass,
         found.p_fail,
-        _fixed(found, scale, kind, tolerance, len(baseline.ids)),
+        _fixed(found, scale, kind, tolerance, len(baseline.ids), signal_alpha),
     )
     if found.units < kind.minimum:
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, f"fewer than {kind.minimum} {kind.units}")
@@ -170,8 +170,8 @@ def judge(
     return Verdict(Outcome.FAIL if failed else Outcome.PASS if passed else Outcome.INCONCLUSIVE, tolerance, evidence)
 
 
-def _fixed(found: Comparison, scale: Scale, kind: Kind, tolerance: float, n: int) -> int | None:
+def _fixed(found: Comparison, scale: Scale, kind: Kind, tolerance: float, n: int, alpha: float) -> int | None:
     margin = abs(log(tolerance)) if scale is Scale.RATIO and tolerance > 0 else tolerance
-    floor = log(ALPHA) / log1p(-tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
-    items = equivalent_fixed_items(n, found.error, margin, max(floor, kind.minimum))
+    floor = log(alpha) / log1p(-tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
+    items = equivalent_fixed_items(n, found.error, margin, max(floor, kind.minimum), alpha=alpha)
     return round(items) if isfinite(items) else None
