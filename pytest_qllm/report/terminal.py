@@ -11,6 +11,10 @@ from pytest_qllm.report.record import Record
 Line = tuple[str, dict[str, bool]]
 
 _MARKUP: dict[str, dict[str, bool]] = {"PASS": {"green": True}, "FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
+_MARKUP |= {"worse": _MARKUP["FAIL"], "mended": _MARKUP["FAIL"]}
+_MARKUP |= {"xfail": _MARKUP["INCONCLUSIVE"], "xpass": _MARKUP["INCONCLUSIVE"]}
+
+_SEVERITY = (None, "NO_SIGNAL", "PASS", "xpass", "xfail", "INCONCLUSIVE", "mended", "FAIL", "worse")
 
 
 def summary(
@@ -27,7 +31,7 @@ def summary(
     for kernel in sorted(kernels, key=lambda kernel: regimes.index(kernel.regime)):
         yield kernel.line(), {"green": True} if kernel.agrees else {"red": True}
     yield "", {}
-    counts = Counter(record.outcome for record in records if record.outcome is not None)
+    counts = Counter(record.standing for record in records if record.standing is not None)
     if counts:
         yield ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), {"bold": True}
         yield "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it", {}
@@ -82,13 +86,10 @@ def _column(name: str, rows: Sequence[str], texts: Mapping[tuple[str, str], str]
 
 
 def _severity(record: Record) -> int:
-    return ("NO_SIGNAL", "PASS", "INCONCLUSIVE", "FAIL").index(record.outcome) if record.outcome else -1
+    return _SEVERITY.index(record.standing)
 
 
 def _row_markup(records: Sequence[Record | None]) -> dict[str, bool]:
     """The colour of the worst verdict in the row."""
-    outcomes = {record.outcome for record in records if record is not None}
-    for outcome in ("FAIL", "INCONCLUSIVE", "PASS"):
-        if outcome in outcomes:
-            return _MARKUP[outcome]
-    return {}
+    worst = max((record for record in records if record is not None), key=_severity, default=None)
+    return {} if worst is None or worst.standing is None else _MARKUP.get(worst.standing, {})
