@@ -25,13 +25,17 @@ def line(record: Record, expected: Acceptance) -> str:
         figures += " between {} and {}".format(*map(record.change, record.ci))
     if expected.outcome == Standing.XPASS:
         return f"{figures}: {MENDED} ({expected.reason})"
-    return f"{figures}, {_bound(record, expected)}: {expected.reason}"
+    return f"{figures}, {_noted(record, expected)}: {expected.reason}"
 
 
 def lines(record: Record, expected: Acceptance) -> Iterator[tuple[str, str]]:
     """Rows of a test's message."""
     yield "expected", expected.reason
-    yield "bound", _bound(record, expected) + (f"; {expected.note}" if expected.note else "")
+    yield "bound", _noted(record, expected)
+
+
+def _noted(record: Record, expected: Acceptance) -> str:
+    return _bound(record, expected) + (f" ({expected.note})" if expected.note else "")
 
 
 def _bound(record: Record, expected: Acceptance) -> str:

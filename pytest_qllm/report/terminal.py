@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from pytest_qllm.report.family import lines
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
+from pytest_qllm.verdict.paired import ALPHA
 
 Line = tuple[str, dict[str, bool]]
 
@@ -23,8 +25,9 @@ def summary(
     regimes: Sequence[str],
     width: int,
     kernels: Sequence[KernelRecord] = (),
+    alpha: float = ALPHA,
 ) -> Iterator[Line]:
-    """Lines with their markup, as pytest's terminal writer takes them."""
+    """Lines with their markup (and failures claimed together at ``alpha``), as pytest's terminal writer takes them."""
     yield from _tables(records, regimes, width)
     if kernels:
         yield "", {}
@@ -35,6 +38,8 @@ def summary(
     if counts:
         yield ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), {"bold": True}
         yield "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it", {}
+        for text in lines(records, alpha):
+            yield text, {}
     for record in sorted(records, key=lambda record: (record.benchmark, record.regime)):
         if record.fidelity is not None:
             yield f"fidelity of {record.regime} on {record.benchmark}: {record.fidelity_line()}", {}

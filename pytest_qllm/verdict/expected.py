@@ -99,7 +99,8 @@ def accept(
         # Where the limits are no ground for a verdict (there is a reason), they are none for the bound either.
         if judged.evidence is None or judged.reason:
             return judged
-        return replace(judged, tolerance=expected.bound, outcome=decide(judged.evidence, expected.bound))
+        evidence = replace(judged.evidence, p_pass=None, p_fail=None, p_any_loss=None)  # of the tolerance
+        return Verdict(decide(evidence, expected.bound), expected.bound, evidence)
 
     def stand(standing: Standing) -> Acceptance:
         return Acceptance(expected.reason, expected.bound, expected.strict, str(standing))
