@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm import kernel
@@ -14,6 +15,7 @@ from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
 from pytest_qllm.store import Progress
+from pytest_qllm.verdict.expected import Expected, accept
 from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, looks
 from pytest_qllm.verdict.trial import conduct
 from pytest_qllm.verdict.verdict import Evidence, Kind, Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
@@ -34,6 +36,7 @@ class Question:
     items: int
     tolerance: float
     design: Design = DEFAULT
+    expected: Expected | None = None
 
 
 class Gate:
@@ -68,12 +71,13 @@ class Gate:
             laboratory.artifact(regime)
         design = question.design
         kind = Kind(question.benchmark.kind)
-        plan = (kind, len(items), question.tolerance, regime.bits, design)
-        planned, undecidable = plans.planned_items(*plan), plans.undecidable(*plan)
+        means = (kind, len(items), question.tolerance, regime.bits, design)
+        planned, undecidable = plans.planned_items(*means), plans.undecidable(*means)
         if undecidable:
             self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None
 
+        @cache
         def judge_at(look: Look) -> Verdict:
             """The baseline goes ahead; where it cannot carry a verdict so far, the candidate is not measured."""
             nonlocal record
@@ -91,13 +95,21 @@ class Gate:
             candidate = laboratory.measure(regime, prepared, first).sample(question.metric)
             return judge(baseline, candidate, kind, question.tolerance, alpha=look.alpha, signal_alpha=design.alpha)
 
-        verdict = conduct(looks(planned, question.benchmark.chunk, design, kind.first_look), judge_at, design)
+        plan = looks(planned, question.benchmark.chunk, design, kind.first_look)
+        verdict = conduct(plan, judge_at, design)
         assert record is not None
-        if verdict.evidence is None:
-            return replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
-        fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
-        record = replace(record, fidelity=None if fidelity is None else asdict(fidelity))
-        return _with(record, verdict, verdict.evidence)
+        answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
+        if verdict.evidence is not None:
+            fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
+            answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
+            answer = _with(answer, verdict, verdict.evidence)
+        if question.expected is None:
+            return answer
+        most: float | None = None
+        if kind.has_chance:
+            first = laboratory.measure(self.baseline, prepared, items[: answer.n]).sample(question.metric)
+            most = float(first.scores.mean() - first.chance.mean())
+        return replace(answer, expected=accept(question.expected, verdict, plan, judge_at, design, most))
 
     def kernel(self, regime: Regime) -> KernelRecord:
         """Whether the library's kernels compute what the regime's weights say.
@@ -151,4 +163,5 @@ def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:
         interval=evidence.interval,
         broken=evidence.broken,
         mended=evidence.mended,
+        p_any_loss=evidence.p_any_loss,
     )

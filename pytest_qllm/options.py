@@ -90,7 +90,12 @@ OPTIONS = (
         "what a test does whose loss is proven neither smaller nor larger than its tolerance",
         INCONCLUSIVE_CHOICES,
     ),
-    Option("tolerances", "", "FILE", "TOML file with [tool.qllm.tolerances] (default: pyproject.toml of the rootdir)"),
+    Option(
+        "tolerances",
+        "",
+        "FILE",
+        "TOML file with [tool.qllm.tolerances] and [tool.qllm.expected] (default: pyproject.toml of the rootdir)",
+    ),
     Option(
         "exact_kernels",
         "false",
@@ -137,6 +142,7 @@ class Settings:
     inconclusive: str
     tolerances: Mapping[str, Any]
     tolerances_file: str
+    expected: Mapping[str, Any]
     exact_kernels: bool
     workers: int
     worker: int
@@ -158,7 +164,7 @@ class Settings:
                 )
         root = config.rootpath
         workers, worker = _workers(config)
-        tolerances, file = _tolerances(given["tolerances"], root)
+        tolerances, expected, file = _tables(given["tolerances"], root)
         data = given["data"]
         if data not in ("auto", "hub") and not (data and (root / Path(data).expanduser()).is_dir()):
             raise pytest.UsageError(f"--qllm-data is {data!r}; expected auto, hub, or an existing directory")
@@ -181,6 +187,7 @@ class Settings:
             inconclusive=given["inconclusive"],
             tolerances=tolerances,
             tolerances_file=file,
+            expected=expected,
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,
@@ -196,11 +203,12 @@ class Settings:
         return " ".join(["pytest", shlex.quote(nodeid), f"--qllm-regimes={regime}", *self.changed])
 
     def to_json(self) -> dict[str, Any]:
-        """Every option as it is in force, as JSON content; the tolerances as they were written."""
+        """Every option as it is in force, as JSON content; the tables as they were written."""
         content = {
             field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("changed", "worker")
         }
         content["tolerances"] = _plain(self.tolerances)
+        content["expected"] = _plain(self.expected)
         content["regimes"] = list(self.regimes)
         return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()}
 
@@ -253,14 +261,14 @@ def _device(given: str) -> str:
     return given
 
 
-def _tolerances(given: str, root: Path) -> tuple[Mapping[str, Any], str]:
+def _tables(given: str, root: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], str]:
     path = root / Path(given).expanduser() if given else root / "pyproject.toml"
     if not path.is_file():
         if given:
             raise pytest.UsageError(f"--qllm-tolerances is {given!r}; there is no such file")
-        return {}, "defaults"
+        return {}, {}, "defaults"
     try:
-        return read_tolerances(path), str(path)
+        return read_tolerances(path), read_expected(path), str(path)
     except QllmError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -271,14 +279,27 @@ def read_tolerances(path: Path) -> Mapping[str, Any]:
     Raises:
         QllmError: if the file is no TOML or has something else there.
     """
+    return _table(path, "tolerances")
+
+
+def read_expected(path: Path) -> Mapping[str, Any]:
+    """``[tool.qllm.expected]`` of a TOML file, empty if it has none.
+
+    Raises:
+        QllmError: if the file is no TOML or has something else there.
+    """
+    return _table(path, "expected")
+
+
+def _table(path: Path, of: str) -> Mapping[str, Any]:
     try:
         tables: Any = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise QllmError(f"{path} is not valid TOML: {error}") from error
-    for name in ("tool", "qllm", "tolerances"):
+    for name in ("tool", "qllm", of):
         tables = tables.get(name, {})
         if not isinstance(tables, dict):
-            raise QllmError(f"{path}: {name} of tool.qllm.tolerances is {tables!r}; expected a table")
+            raise QllmError(f"{path}: {name} of tool.qllm.{of} is {tables!r}; expected a table")
     assert isinstance(tables, dict)
     return tables
 

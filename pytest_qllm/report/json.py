@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError
+from pytest_qllm.report.family import adjusted, pooled, together
 from pytest_qllm.report.record import Record
+from pytest_qllm.verdict.paired import ALPHA
 
 SCHEMA = "pytest-qllm/1"
 
@@ -18,15 +21,18 @@ def document(
     errors: Sequence[Mapping[str, str]],
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
+    alpha: float = ALPHA,
 ) -> dict[str, Any]:
-    """The report as JSON content."""
+    """The report as JSON content; ``alpha`` is the error at which failures are claimed together."""
     # Under xdist records come in as workers end: the report is the same for any number of them.
     records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
     return {
         "schema": SCHEMA,
         "provenance": dict(provenance),
         "baselines": [_baseline(record) for record in records if record.outcome is None],
-        "verdicts": [_verdict(record) for record in records if record.outcome is not None],
+        "verdicts": _verdicts([record for record in records if record.outcome is not None]),
+        "session": together(records, alpha),
+        "pooled": [asdict(row) for row in pooled(records)],
         "kernels": sorted(kernels, key=lambda kernel: str(kernel["regime"])),
         "errors": list(errors),
     }
@@ -38,13 +44,14 @@ def write(
     errors: Sequence[Mapping[str, str]],
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
+    alpha: float = ALPHA,
 ) -> None:
     """Write the report.
 
     Raises:
         QllmError: if the directory cannot be written.
     """
-    content = json.dumps(document(records, errors, provenance, kernels), indent=2, allow_nan=False)
+    content = json.dumps(document(records, errors, provenance, kernels, alpha), indent=2, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")
@@ -58,8 +65,14 @@ def _baseline(record: Record) -> dict[str, Any]:
     return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
 
 
-def _verdict(record: Record) -> dict[str, Any]:
-    content = record.to_json()
+def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:
+    passes = adjusted([record.p_pass for record in records])
+    fails = adjusted([record.p_fail for record in records])
+    return [_verdict(*entry) for entry in zip(records, passes, fails, strict=True)]
+
+
+def _verdict(record: Record, p_pass_holm: float | None, p_fail_holm: float | None) -> dict[str, Any]:
+    content = {**record.to_json(), "p_pass_holm": p_pass_holm, "p_fail_holm": p_fail_holm}
     content["verdict"] = content.pop("outcome")
     content["flips"] = {"broken": content.pop("broken"), "mended": content.pop("mended")}
     return content
