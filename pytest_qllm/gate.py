@@ -87,8 +87,8 @@ class Gate:
             candidate = laboratory.measure(regime, prepared, first).sample(question.metric)
             return judge(baseline, candidate, kind, question.tolerance, alpha=look.alpha, signal_alpha=design.alpha)
 
-        plan = looks(planned, question.benchmark.chunk, design, kind.first_look)
-        verdict = conduct(plan, judge_at, design)
+        places = looks(planned, question.benchmark.chunk, design, kind.first_look)
+        verdict = conduct(places, judge_at, design)
         assert record is not None
         answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
         if verdict.evidence is not None:
@@ -101,7 +101,7 @@ class Gate:
         if kind.has_chance:
             first = laboratory.measure(self.baseline, prepared, items[: answer.n]).sample(question.metric)
             most = float(first.scores.mean() - first.chance.mean())
-        return replace(answer, expected=accept(question.expected, verdict, plan, judge_at, design, most))
+        return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
 
     def _planned(self, question: Question, regime: Regime, available: int) -> int:
         """Items that the test may use: as many as its tolerance needs at the width's flips, if there are so many.
