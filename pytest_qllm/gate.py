@@ -95,8 +95,8 @@ class Gate:
             candidate = laboratory.measure(regime, prepared, first).sample(question.metric)
             return judge(baseline, candidate, kind, question.tolerance, alpha=look.alpha, signal_alpha=design.alpha)
 
-        plan = looks(planned, question.benchmark.chunk, design, kind.first_look)
-        verdict = conduct(plan, judge_at, design)
+        places = looks(planned, question.benchmark.chunk, design, kind.first_look)
+        verdict = conduct(places, judge_at, design)
         assert record is not None
         answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
         if verdict.evidence is not None:
@@ -109,7 +109,7 @@ class Gate:
         if kind.has_chance:
             first = laboratory.measure(self.baseline, prepared, items[: answer.n]).sample(question.metric)
             most = float(first.scores.mean() - first.chance.mean())
-        return replace(answer, expected=accept(question.expected, verdict, plan, judge_at, design, most))
+        return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
 
     def kernel(self, regime: Regime) -> KernelRecord:
         """Whether the library's kernels compute what the regime's weights say.
