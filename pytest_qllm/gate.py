@@ -72,7 +72,8 @@ class Gate:
         design = question.design
         kind = Kind(question.benchmark.kind)
         means = (kind, len(items), question.tolerance, regime.bits, design)
-        planned, undecidable = plans.planned_items(*means), plans.undecidable(*means)
+        planned = plans.planned_items(*means, question.benchmark.chunk)
+        undecidable = plans.undecidable(*means)
         if undecidable:
             self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None

@@ -60,12 +60,16 @@ def power_of(available: int, tolerance: float, bits: int, design: Design) -> Pow
     )
 
 
-def planned_items(kind: Kind, available: int, tolerance: float, bits: int, design: Design) -> int:
+def planned_items(kind: Kind, available: int, tolerance: float, bits: int, design: Design, chunk: int) -> int:
     """Items that a test may use: as many as its tolerance needs at the width's flips, if there are so many.
 
-    A plan that is larger than it has to be spends its error late, and then uses more items.
+    A plan that is larger than it has to be spends its error late, and then uses more items. Whole chunks, which are
+    what is measured together, are taken where there are enough items.
     """
-    return power_of(available, tolerance, bits, design).planned if kind is Kind.ACCURACY else available
+    if kind is not Kind.ACCURACY:
+        return available
+    planned = power_of(available, tolerance, bits, design).planned
+    return min(available, -(-planned // chunk) * chunk)
 
 
 def undecidable(kind: Kind, available: int, tolerance: float, bits: int, design: Design) -> str:

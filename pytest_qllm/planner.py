@@ -51,7 +51,8 @@ class Planner:
         kind = Kind(benchmark.kind)
         planned, power = available, None
         if not regime.is_baseline:
-            planned = planned_items(kind, available, question.tolerance, regime.bits, question.design)
+            chunk = question.benchmark.chunk
+            planned = planned_items(kind, available, question.tolerance, regime.bits, question.design, chunk)
             if kind is Kind.ACCURACY:
                 power = power_of(available, question.tolerance, regime.bits, question.design)
         plan = Plan(

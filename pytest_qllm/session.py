@@ -210,7 +210,7 @@ class Session:
 
             report = self.settings.report / "qllm.json"
             try:
-                write(report, self.records, self.errors, provenance(self.settings), self.kernels)
+                write(report, self.records, self.errors, provenance(self.settings), self.kernels, self.settings.alpha)
                 self._report_line = f"report: {report}"
             except QllmError as error:
                 self._report_line = f"no report: {error}"
@@ -251,7 +251,7 @@ class Session:
         records = [Record.from_json(content) for content in self.records]
         kernels = [KernelRecord.from_json(content) for content in self.kernels]
         width = terminal._tw.fullwidth
-        for line, markup in summary(records, self.errors, self.regime_names, width, kernels):
+        for line, markup in summary(records, self.errors, self.regime_names, width, kernels, self.settings.alpha):
             terminal.write_line(line, **markup)
         terminal.write_line(self._report_line)
 

@@ -55,7 +55,14 @@ class TestPower:
 
 
 def test_a_perplexity_takes_all_texts_and_nothing_is_said_of_its_power():
-    assert planned_items(Kind.PERPLEXITY, 100, 1.03, 8, DEFAULT) == 100
+    assert planned_items(Kind.PERPLEXITY, 100, 1.03, 8, DEFAULT, chunk=40) == 100
+
+
+def test_whole_chunks_are_planned_where_there_are_enough_items() -> None:
+    needed = planned_items(Kind.ACCURACY, 5000, 0.03, 8, DEFAULT, chunk=1)
+    assert planned_items(Kind.ACCURACY, 5000, 0.03, 8, DEFAULT, chunk=40) == -(-needed // 40) * 40
+    assert planned_items(Kind.ACCURACY, needed, 0.03, 8, DEFAULT, chunk=40) == needed
+    assert planned_items(Kind.ACCURACY, 30, 0.03, 8, DEFAULT, chunk=40) == 30
     assert undecidable(Kind.PERPLEXITY, 1, 1.03, 8, DEFAULT) == ""
 
 
