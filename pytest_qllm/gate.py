@@ -37,6 +37,8 @@ class Question:
     tolerance: float
     design: Design = DEFAULT
     expected: Expected | None = None
+    asked: bool = False
+    """Whether the number of items is the user's own words, and not the benchmark's: then all of them are planned."""
 
 
 class Gate:
@@ -72,7 +74,7 @@ class Gate:
         design = question.design
         kind = Kind(question.benchmark.kind)
         means = (kind, len(items), question.tolerance, regime.bits, design)
-        planned = plans.planned_items(*means, question.benchmark.chunk)
+        planned = len(items) if question.asked else plans.planned_items(*means, question.benchmark.chunk)
         undecidable = plans.undecidable(*means)
         if undecidable:
             self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")

@@ -60,6 +60,10 @@ def power_of(available: int, tolerance: float, bits: int, design: Design) -> Pow
     )
 
 
+LEAST = 100
+"""Items that are planned at least: what a width is expected to do is no more than a guess."""
+
+
 def planned_items(kind: Kind, available: int, tolerance: float, bits: int, design: Design, chunk: int) -> int:
     """Items that a test may use: as many as its tolerance needs at the width's flips, if there are so many.
 
@@ -68,7 +72,7 @@ def planned_items(kind: Kind, available: int, tolerance: float, bits: int, desig
     """
     if kind is not Kind.ACCURACY:
         return available
-    planned = power_of(available, tolerance, bits, design).planned
+    planned = max(LEAST, power_of(available, tolerance, bits, design).planned)
     return min(available, -(-planned // chunk) * chunk)
 
 

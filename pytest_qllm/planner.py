@@ -52,7 +52,8 @@ class Planner:
         planned, power = available, None
         if not regime.is_baseline:
             chunk = question.benchmark.chunk
-            planned = planned_items(kind, available, question.tolerance, regime.bits, question.design, chunk)
+            if not question.asked:
+                planned = planned_items(kind, available, question.tolerance, regime.bits, question.design, chunk)
             if kind is Kind.ACCURACY:
                 power = power_of(available, question.tolerance, regime.bits, question.design)
         plan = Plan(

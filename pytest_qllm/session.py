@@ -102,7 +102,8 @@ class Session:
             self.settings.tolerances_file,
         )
         expected = losses.of(regime.name, benchmark.name, allowed)
-        return Question(benchmark, metric, count, allowed, design, expected)
+        asked = items is not None or marked_items is not None
+        return Question(benchmark, metric, count, allowed, design, expected, asked)
 
     def _items(self, benchmark: Benchmark) -> int:
         from pytest_qllm.models.source import DEFAULT

@@ -165,7 +165,7 @@ class Record:
             return "the loss is proven larger"
         if self.outcome == Outcome.PASS:
             return "the loss is proven smaller"
-        return "the loss is neither proven smaller nor proven larger; more items decide it (--qllm-max-items)"
+        return "the loss is neither proven smaller nor proven larger; more items decide it (`items=` of the gate)"
 
 
 def _finite(value: float | None) -> float | None:
