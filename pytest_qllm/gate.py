@@ -86,8 +86,8 @@ class Gate:
             nonlocal record
             first = items[: look.items]
             baseline = laboratory.measure(self.baseline, prepared, first).sample(question.metric)
-            noise = laboratory.noise(prepared, first, question.metric)
             record = self._record(regime, question, baseline, laboratory.provenance(regime, prepared))
+            noise = laboratory.noise(prepared, first, question.metric)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
             reason = lacks_signal(baseline, kind, question.tolerance, alpha=design.alpha)
             if reason is not None:
