@@ -39,8 +39,9 @@ PACKING_TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
 """Nats; a mask that a model ignores moves a log-likelihood by tens of nats, rounding by less than this."""
 
 NOISE_ITEMS = 8
-NOISE_GENERATIONS = 2
-"""Items that are scored again for the noise floor: eight show how far a log-likelihood moves."""
+NOISE_ITEMS_LONG = 2
+"""Items that are scored again for the noise floor: eight show how far a log-likelihood moves. Of texts and generations,
+each of which has hundreds of tokens, two."""
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,8 @@ class Laboratory:
 
     def _again(self, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[ItemScore]:
         """Scores of the first items by the baseline, each in other company than in its measurement."""
-        generated = items[0].output_type == "generate_until"
-        some = items[: NOISE_GENERATIONS if generated else NOISE_ITEMS]
+        is_long = items[0].output_type in ("generate_until", "loglikelihood_rolling")
+        some = items[: NOISE_ITEMS_LONG if is_long else NOISE_ITEMS]
         place = ("again", digest(self._identity(BASELINE, benchmark)), _name(some))
 
         def read() -> list[ItemScore] | None:

@@ -60,7 +60,7 @@ def write(
 
 
 def _baseline(record: Record) -> dict[str, Any]:
-    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline")
+    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise")
     content = record.to_json()
     return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
 
