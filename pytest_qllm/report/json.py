@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError
+from pytest_qllm.report import items
 from pytest_qllm.report.record import Record
 
 SCHEMA = "pytest-qllm/1"
@@ -18,13 +20,15 @@ def document(
     errors: Sequence[Mapping[str, str]],
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
+    scores: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The report as JSON content."""
+    """The report as JSON content; ``scores`` is the file beside it that has the scores of single items."""
     # Under xdist records come in as workers end: the report is the same for any number of them.
     records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
     return {
         "schema": SCHEMA,
         "provenance": dict(provenance),
+        "items": None if scores is None else dict(scores),
         "baselines": [_baseline(record) for record in records if record.outcome is None],
         "verdicts": [_verdict(record) for record in records if record.outcome is not None],
         "kernels": sorted(kernels, key=lambda kernel: str(kernel["regime"])),
@@ -39,27 +43,36 @@ def write(
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Write the report.
+    """Write the report, and the scores of the single items beside it.
 
     Raises:
         QllmError: if the directory cannot be written.
     """
-    content = json.dumps(document(records, errors, provenance, kernels), indent=2, allow_nan=False)
+    single = items.document(records)
+    packed = items.encode(single)
+    scores = {"file": items.NAME, "sha256": hashlib.sha256(packed).hexdigest()} if single["benchmarks"] else None
+    content = json.dumps(document(records, errors, provenance, kernels, scores), indent=2, allow_nan=False)
+    beside = path.with_name(items.NAME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")
+        if scores is None:
+            beside.unlink(missing_ok=True)
+        else:
+            beside.write_bytes(packed)
     except OSError as error:
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --qllm-report") from error
 
 
 def _baseline(record: Record) -> dict[str, Any]:
-    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline")
+    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "against")
     content = record.to_json()
     return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
 
 
 def _verdict(record: Record) -> dict[str, Any]:
     content = record.to_json()
+    del content["scores"]
     content["verdict"] = content.pop("outcome")
     content["flips"] = {"broken": content.pop("broken"), "mended": content.pop("mended")}
     return content

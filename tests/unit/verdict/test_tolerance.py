@@ -146,7 +146,7 @@ def test_a_name_that_is_neither_kind_nor_benchmark_is_refused_with_those_that_ar
         from_tables({name: {"4": 0.05}})
     line = str(refused.value)
     assert line.startswith(f"pyproject.toml: tolerances for {name!r}, which is neither a kind nor a benchmark")
-    assert "accuracy, perplexity, hellaswag, arc_easy, wikitext" in line
+    assert "accuracy, perplexity, prob, hellaswag, arc_easy, wikitext" in line
 
 
 @pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])
