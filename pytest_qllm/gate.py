@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm import kernel
-from pytest_qllm.benchmarks.benchmark import Benchmark
+from pytest_qllm.against import Previous
+from pytest_qllm.benchmarks.benchmark import Benchmark, kind_of_metric
+from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.measure import Laboratory
+from pytest_qllm.measurement import Measurement
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.report.items import Scores
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.power import expected_flips, planned_items
@@ -34,20 +38,27 @@ class Question:
     tolerance: float
     design: Design = DEFAULT
 
+    @property
+    def kind(self) -> Kind:
+        return kind_of_metric(self.metric)
+
 
 class Gate:
     """Answers questions about the regimes of one model."""
 
-    def __init__(self, laboratory: Laboratory, baseline: Regime, model: str) -> None:
+    def __init__(self, laboratory: Laboratory, baseline: Regime, model: str, previous: Previous | None = None) -> None:
         self.laboratory = laboratory
         self.baseline = baseline
         self.model = model
+        self.previous = previous
 
     def measure_baseline(self, question: Question) -> Record:
         """The baseline's score; no verdict."""
         prepared, items = self._prepare(question)
         measurement = self.laboratory.measure(self.baseline, prepared, items)
-        record = self._record(self.baseline, question, measurement.sample(question.metric), measurement.provenance)
+        sample = measurement.sample(question.metric)
+        record = self._record(self.baseline, question, sample, measurement.provenance)
+        record = self._itemized(record, question.kind, sample, None)
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
@@ -62,7 +73,7 @@ class Gate:
             # Another worker may be at it: meanwhile make what this test needs anyhow.
             laboratory.artifact(regime)
         design = question.design
-        kind = Kind(question.benchmark.kind)
+        kind = question.kind
         planned = self._planned(question, regime, len(items))
         record: Record | None = None
 
@@ -89,14 +100,30 @@ class Gate:
             return replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
         fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
         record = replace(record, fidelity=None if fidelity is None else asdict(fidelity))
-        return _with(record, verdict, verdict.evidence)
+        record = _with(record, verdict, verdict.evidence)
+        first = items[: verdict.evidence.n]
+        pair = [laboratory.measure(one, prepared, first) for one in (self.baseline, regime)]
+        record = replace(record, beside=_beside(question, *pair))
+        return self._itemized(record, kind, *(one.sample(question.metric) for one in pair))
+
+    def _itemized(self, record: Record, kind: Kind, baseline: Sample, candidate: Sample | None) -> Record:
+        """With the scores of the single items, and what changed since the previous release."""
+        scores = Scores(
+            baseline.ids,
+            baseline.scores.tolist(),
+            () if candidate is None else candidate.scores.tolist(),
+            baseline.weights.tolist() if kind is Kind.PERPLEXITY else (),
+            baseline.clusters or (),
+        )
+        trend = None if self.previous is None else self.previous.compare(record, kind, baseline, candidate)
+        return replace(record, scores=scores.to_json(), against=None if trend is None else trend.to_json())
 
     def _planned(self, question: Question, regime: Regime, available: int) -> int:
         """Items that the test may use: as many as its tolerance needs at the width's flips, if there are so many.
 
         A plan that is larger than it has to be spends its error late, and then uses more items.
         """
-        if Kind(question.benchmark.kind) is not Kind.ACCURACY or question.design == Design.fixed(question.design.alpha):
+        if question.kind is not Kind.ACCURACY or question.design == Design.fixed(question.design.alpha):
             return available
         needed = planned_items(question.tolerance, expected_flips(regime.bits), design=question.design)
         return min(available, needed)
@@ -117,7 +144,7 @@ class Gate:
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark
-        check(baseline, Kind(benchmark.kind))
+        check(baseline, question.kind)
         return Record(
             model=self.model,
             regime=regime.name,
@@ -126,12 +153,28 @@ class Gate:
             benchmark=benchmark.name,
             dimension=benchmark.dimension,
             metric=question.metric,
-            scale=str(benchmark.scale),
+            scale=str(question.kind.scale),
             n=len(baseline.ids),
-            baseline=mean_score(baseline, benchmark.scale),
+            baseline=mean_score(baseline, question.kind),
             tolerance=None if regime.is_baseline else question.tolerance,
             provenance=provenance,
         )
+
+
+def _beside(question: Question, baseline: Measurement, candidate: Measurement) -> dict[str, Any] | None:
+    """The accuracy of the answers that a graded score was taken of."""
+    if question.metric != PROB:
+        return None
+    metric = question.benchmark.metric
+    before, after = baseline.sample(metric).scores, candidate.sample(metric).scores
+    return {
+        "metric": metric,
+        "baseline": float(before.mean()),
+        "candidate": float(after.mean()),
+        "effect": float((after - before).mean()),
+        "broken": int((after < before).sum()),
+        "mended": int((after > before).sum()),
+    }
 
 
 def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:

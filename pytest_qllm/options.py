@@ -73,6 +73,12 @@ OPTIONS = (
     ),
     Option("tolerances", "", "FILE", "TOML file with [tool.qllm.tolerances] (default: pyproject.toml of the rootdir)"),
     Option(
+        "against",
+        "",
+        "FILE",
+        "qllm.json of a previous release, with which each regime is compared too, item by item",
+    ),
+    Option(
         "exact_kernels",
         "false",
         "",
@@ -115,6 +121,7 @@ class Settings:
     inconclusive: str
     tolerances: Mapping[str, Any]
     tolerances_file: str
+    against: str
     exact_kernels: bool
     workers: int
     worker: int
@@ -156,6 +163,7 @@ class Settings:
             inconclusive=given["inconclusive"],
             tolerances=tolerances,
             tolerances_file=file,
+            against=given["against"],
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,

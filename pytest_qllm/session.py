@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from pytest_qllm.schedule import regime_of
 from pytest_qllm.stash import KERNELS, OUTCOME, RECORDS, SESSION
 
 if TYPE_CHECKING:
+    from pytest_qllm.against import Previous
     from pytest_qllm.benchmarks.benchmark import Benchmark
     from pytest_qllm.gate import Gate, Question
     from pytest_qllm.progress import Board
@@ -32,10 +34,13 @@ def session_of(config: pytest.Config) -> Session:
 class Session:
     """State of the plugin in one process: a worker, the controller, or both at once without xdist."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, regimes: RegimeCatalog) -> None:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, regimes: RegimeCatalog, previous: Previous | None = None
+    ) -> None:
         self.config = config
         self.settings = settings
         self.regimes = regimes
+        self.previous = previous
         self.regime_names = [regime.name for regime in regimes.choose(settings.regimes)]
         self.is_worker = hasattr(config, "workerinput")
         self.records: list[Mapping[str, Any]] = []
@@ -49,7 +54,7 @@ class Session:
     def start(cls, config: pytest.Config) -> Session:
         settings = Settings.from_config(config)
         added = [regime for regimes in config.hook.pytest_qllm_regimes() for regime in regimes]
-        return cls(config, settings, RegimeCatalog(added))
+        return cls(config, settings, RegimeCatalog(added), _previous(settings, config))
 
     # In the process that runs tests.
 
@@ -63,7 +68,7 @@ class Session:
         tolerance: float | None,
     ) -> Question:
         """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
-        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog, table_of
         from pytest_qllm.gate import Question
         from pytest_qllm.verdict.tolerance import Tolerances, check
 
@@ -74,7 +79,7 @@ class Session:
         tables = Tolerances.from_toml(
             self.settings.tolerances, [one.name for one in catalog], self.settings.tolerances_file
         )
-        kind = benchmark.kind
+        kind = table_of(metric)
         allowed = tables.of(benchmark.name, kind, regime.bits)
         marked = _marked_tolerance(node, regime.bits)
         for given in (marked, tolerance):
@@ -124,11 +129,13 @@ class Session:
             store,
             exact_kernels=settings.exact_kernels,
         )
-        return Gate(laboratory, self.regimes.get(self.regime_names[0]), settings.model)
+        return Gate(laboratory, self.regimes.get(self.regime_names[0]), settings.model, self.previous)
 
     def conclude(self, record: Record, node: pytest.Item) -> None:
         """End the test as its verdict says; a baseline and a PASS go on."""
         rerun = self.settings.rerun(node.nodeid, record.regime)
+        if record.has_slid:
+            pytest.fail(record.message(rerun), pytrace=False)
         if record.outcome in (None, "PASS"):
             return
         if record.outcome == "NO_SIGNAL":
@@ -193,6 +200,15 @@ class Session:
         for line, markup in summary(records, self.errors, self.regime_names, width, kernels):
             terminal.write_line(line, **markup)
         terminal.write_line(self._report_line)
+
+
+def _previous(settings: Settings, config: pytest.Config) -> Previous | None:
+    """The previous release, read before any test runs: a wrong file is refused, and a session may overwrite it."""
+    if not settings.against:
+        return None
+    from pytest_qllm.against import Previous
+
+    return Previous.read(config.rootpath / Path(settings.against).expanduser(), settings.against)
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
