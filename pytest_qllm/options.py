@@ -97,6 +97,12 @@ OPTIONS = (
         "TOML file with [tool.qllm.tolerances] and [tool.qllm.expected] (default: pyproject.toml of the rootdir)",
     ),
     Option(
+        "against",
+        "",
+        "FILE",
+        "qllm.json of a previous release, with which each regime is compared too, item by item",
+    ),
+    Option(
         "exact_kernels",
         "false",
         "",
@@ -143,6 +149,7 @@ class Settings:
     tolerances: Mapping[str, Any]
     tolerances_file: str
     expected: Mapping[str, Any]
+    against: str
     exact_kernels: bool
     workers: int
     worker: int
@@ -188,6 +195,7 @@ class Settings:
             tolerances=tolerances,
             tolerances_file=file,
             expected=expected,
+            against=given["against"],
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,
