@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="regimes and benchmarks, and whether each can run here")
     listing.add_argument("--json", action="store_true", help="print JSON")
-    tolerances = commands.add_parser("tolerances", help="the effective table of tolerances")
+    tolerances = commands.add_parser("tolerances", help="the effective table of tolerances, and expected losses")
     tolerances.add_argument(
         "--file", type=Path, default=Path("pyproject.toml"), help="TOML file (default: %(default)s)"
     )
@@ -30,7 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(content, indent=2)) if options.json else _print_list(content)
         else:
             table = effective_tolerances(options.file)
-            print(json.dumps(table, indent=2)) if options.json else _print_tolerances(table, options.file)
+            losses = expected_losses(options.file)
+            if options.json:
+                print(json.dumps({**table, "expected": losses}, indent=2))
+            else:
+                _print_tolerances(table, options.file)
+                _print_expected(losses)
     except QllmError as error:
         print(f"pytest-qllm: {error}", file=sys.stderr)
         return 2
@@ -71,6 +77,26 @@ def effective_tolerances(file: Path) -> dict[str, dict[str, float]]:
     }
 
 
+def expected_losses(file: Path) -> list[dict[str, Any]]:
+    """Every known loss of this file. A regime that a plugin adds is not known here, and taken as it is written."""
+    from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+    from pytest_qllm.options import read_expected, read_tolerances
+    from pytest_qllm.regimes.catalog import ALIASES, RegimeCatalog
+    from pytest_qllm.verdict.expected import ExpectedLosses
+    from pytest_qllm.verdict.tolerance import Tolerances
+
+    if not file.is_file():
+        return []
+    kinds = {benchmark.name: benchmark.kind for benchmark in BenchmarkCatalog()}
+    tolerances = Tolerances.from_toml(read_tolerances(file), list(kinds), str(file))
+    losses = ExpectedLosses.from_toml(read_expected(file), lambda name: ALIASES.get(name, name), kinds, str(file))
+    bits = {regime.name: regime.bits for regime in RegimeCatalog()}
+    for regime, benchmark, _ in losses:
+        if regime in bits:
+            losses.of(regime, benchmark, tolerances.of(benchmark, kinds[benchmark], bits[regime]))
+    return [{"regime": regime, "benchmark": benchmark, **asdict(entry)} for regime, benchmark, entry in losses]
+
+
 def _print_list(content: dict[str, list[dict[str, Any]]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -98,6 +124,14 @@ def _print_tolerances(table: dict[str, dict[str, float]], file: Path) -> None:
     print("  ".join(["benchmark".ljust(name_width), *(f"{bits:>6}" for bits in widths)]))
     for name, row in table.items():
         print("  ".join([name.ljust(name_width), *(f"{row[bits]:6g}" for bits in widths)]))
+
+
+def _print_expected(losses: list[dict[str, Any]]) -> None:
+    if losses:
+        print("losses that are expected, and up to which bound")
+    for loss in losses:
+        mended = "" if loss["strict"] else " (not strict)"
+        print(f"{loss['regime']}  {loss['benchmark']}  {loss['bound']:g}{mended}: {loss['reason']}")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ class FidelityStore:
 
     def has(self, key: str, chunk: str) -> bool:
         """Whether the chunk's texts were compared (or, for the baseline, its states kept) under that key."""
-        return (self.store.root / self._kind(key) / key / chunk / _FILE).is_file()
+        is_there = (self.store.root / self._kind(key) / key / chunk / _FILE).is_file()
+        return is_there and (key != self.baseline or (self.store.root / "heads" / self.head / _HEAD).is_file())
 
     def observed(self, engine: TorchEngine, key: str, chunk: str) -> Engine:
         """The engine, with a ``rolling`` that keeps the baseline's states, or compares a candidate with them."""

@@ -9,9 +9,10 @@ import pytest
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.session import session_of
-from pytest_qllm.stash import KERNELS, OUTCOME, RECORDS
+from pytest_qllm.stash import KERNELS, OUTCOME, PLANS, RECORDS
 
 if TYPE_CHECKING:
+    from pytest_qllm.gate import Question
     from pytest_qllm.regimes.regime import Regime
     from pytest_qllm.report.kernel_record import KernelRecord
     from pytest_qllm.report.record import Record
@@ -60,17 +61,22 @@ class GateFixture:
             tolerance: what may be lost; a proportion, or a ratio of perplexities.
         """
 
-        def answer() -> Record:
-            question = self._session.question(self._node, self._regime, benchmark, metric, items, tolerance)
-            return self._session.answer(question, self._regime)
+        def question() -> Question:
+            return self._session.question(self._node, self._regime, benchmark, metric, items, tolerance)
 
-        record = self._answered(benchmark, answer)
+        if self._session.settings.plan:
+            plan = self._answered(benchmark, lambda: self._session.plan(question(), self._regime))
+            self._node.stash.setdefault(PLANS, []).append(plan.to_json())
+            pytest.skip("planned")
+        record = self._answered(benchmark, lambda: self._session.answer(question(), self._regime))
         self._node.stash.setdefault(RECORDS, []).append(record.to_json())
         self._session.conclude(record, self._node)
         return record
 
     def kernel(self) -> KernelRecord:
         """Whether the library's kernel computes what the regime's weights say; skips where there is none to compare."""
+        if self._session.settings.plan:
+            pytest.skip("a kernel is not planned: it has no items")
         record = self._answered("kernel", lambda: self._session.gate.kernel(self._regime))
         self._node.stash.setdefault(KERNELS, []).append(record.to_json())
         if not record.agrees:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm import kernel
+from pytest_qllm import plan as plans
 from pytest_qllm.against import Previous
 from pytest_qllm.benchmarks.benchmark import Benchmark, kind_of_metric
 from pytest_qllm.benchmarks.graded import PROB
@@ -16,7 +18,8 @@ from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.items import Scores
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
-from pytest_qllm.verdict.power import expected_flips, planned_items
+from pytest_qllm.store import Progress
+from pytest_qllm.verdict.expected import Expected, accept
 from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, looks
 from pytest_qllm.verdict.trial import conduct
 from pytest_qllm.verdict.verdict import Evidence, Kind, Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
@@ -37,6 +40,9 @@ class Question:
     items: int
     tolerance: float
     design: Design = DEFAULT
+    expected: Expected | None = None
+    asked: bool = False
+    """Whether the number of items is the user's own words, and not the benchmark's: then all of them are planned."""
 
     @property
     def kind(self) -> Kind:
@@ -44,12 +50,24 @@ class Question:
 
 
 class Gate:
-    """Answers questions about the regimes of one model."""
+    """Answers questions about the regimes of one model.
 
-    def __init__(self, laboratory: Laboratory, baseline: Regime, model: str, previous: Previous | None = None) -> None:
+    ``tell`` takes a line that its user should read before a measurement begins; ``previous`` is a release of the same
+    regimes, with which they are compared too.
+    """
+
+    def __init__(
+        self,
+        laboratory: Laboratory,
+        baseline: Regime,
+        model: str,
+        tell: Progress = lambda _: None,
+        previous: Previous | None = None,
+    ) -> None:
         self.laboratory = laboratory
         self.baseline = baseline
         self.model = model
+        self.tell = tell
         self.previous = previous
 
     def measure_baseline(self, question: Question) -> Record:
@@ -74,17 +92,22 @@ class Gate:
             laboratory.artifact(regime)
         design = question.design
         kind = question.kind
-        planned = self._planned(question, regime, len(items))
+        means = (kind, len(items), question.tolerance, regime.bits, design)
+        planned = len(items) if question.asked else plans.planned_items(*means, question.benchmark.chunk)
+        undecidable = plans.undecidable(*means)
+        if undecidable:
+            self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None
 
+        @cache
         def judge_at(look: Look) -> Verdict:
             """The baseline goes ahead; where it cannot carry a verdict so far, the candidate is not measured."""
             nonlocal record
             first = items[: look.items]
             baseline = laboratory.measure(self.baseline, prepared, first).sample(question.metric)
-            noise = laboratory.noise(prepared, first, question.metric)
             record = self._record(regime, question, baseline, laboratory.provenance(regime, prepared))
-            record = replace(record, noise=asdict(noise))
+            noise = laboratory.noise(prepared, first, question.metric)
+            record = replace(record, noise=asdict(noise), undecidable=undecidable)
             reason = lacks_signal(baseline, kind, question.tolerance, alpha=design.alpha)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
@@ -94,17 +117,24 @@ class Gate:
             candidate = laboratory.measure(regime, prepared, first).sample(question.metric)
             return judge(baseline, candidate, kind, question.tolerance, alpha=look.alpha, signal_alpha=design.alpha)
 
-        verdict = conduct(looks(planned, question.benchmark.chunk, design, kind.first_look), judge_at, design)
+        places = looks(planned, question.benchmark.chunk, design, kind.first_look)
+        verdict = conduct(places, judge_at, design)
         assert record is not None
-        if verdict.evidence is None:
-            return replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
-        fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
-        record = replace(record, fidelity=None if fidelity is None else asdict(fidelity))
-        record = _with(record, verdict, verdict.evidence)
-        first = items[: verdict.evidence.n]
-        pair = [laboratory.measure(one, prepared, first) for one in (self.baseline, regime)]
-        record = replace(record, beside=_beside(question, *pair))
-        return self._itemized(record, kind, *(one.sample(question.metric) for one in pair))
+        answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
+        if verdict.evidence is not None:
+            fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
+            answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
+            answer = _with(answer, verdict, verdict.evidence)
+            pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
+            answer = replace(answer, beside=_beside(question, *pair))
+            answer = self._itemized(answer, kind, *(one.sample(question.metric) for one in pair))
+        if question.expected is None:
+            return answer
+        most: float | None = None
+        if kind.has_chance:
+            first = laboratory.measure(self.baseline, prepared, items[: answer.n]).sample(question.metric)
+            most = float(first.scores.mean() - first.chance.mean())
+        return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
 
     def _itemized(self, record: Record, kind: Kind, baseline: Sample, candidate: Sample | None) -> Record:
         """With the scores of the single items, and what changed since the previous release."""
@@ -117,16 +147,6 @@ class Gate:
         )
         trend = None if self.previous is None else self.previous.compare(record, kind, baseline, candidate)
         return replace(record, scores=scores.to_json(), against=None if trend is None else trend.to_json())
-
-    def _planned(self, question: Question, regime: Regime, available: int) -> int:
-        """Items that the test may use: as many as its tolerance needs at the width's flips, if there are so many.
-
-        A plan that is larger than it has to be spends its error late, and then uses more items.
-        """
-        if question.kind is not Kind.ACCURACY or question.design == Design.fixed(question.design.alpha):
-            return available
-        needed = planned_items(question.tolerance, expected_flips(regime.bits), design=question.design)
-        return min(available, needed)
 
     def kernel(self, regime: Regime) -> KernelRecord:
         """Whether the library's kernels compute what the regime's weights say.
@@ -196,4 +216,5 @@ def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:
         interval=evidence.interval,
         broken=evidence.broken,
         mended=evidence.mended,
+        p_any_loss=evidence.p_any_loss,
     )

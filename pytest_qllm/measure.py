@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.models.source import Checkpoint
 from pytest_qllm.regimes.backends import backend, dense_backend
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.speed import Speeds
 from pytest_qllm.store import Store, digest
 from pytest_qllm.verdict import noise
 from pytest_qllm.verdict.fidelity import Fidelity, summarize
@@ -114,8 +117,13 @@ class Laboratory:
 
     def is_stored(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> bool:
         """Whether the store has the scores of all these items."""
+        return not self.lacking(regime, benchmark, items)
+
+    def lacking(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[Item]:
+        """The items whose scores the store does not have, by whole chunks."""
         key = digest(self._identity(regime, benchmark))
-        return all(self._stored(key, benchmark, chunk) is not None for chunk in _chunks(benchmark, items))
+        chunks = _chunks(benchmark, items)
+        return [item for chunk in chunks if self._stored(key, benchmark, chunk) is None for item in chunk]
 
     def fidelity(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> Fidelity | None:
         """How far a measured candidate is from the baseline on the texts; None where there are no texts.
@@ -195,9 +203,25 @@ class Laboratory:
 
     def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
         engine = self.engine(regime, items)
-        if _are_texts(items):
-            return benchmark.score(items, self._fidelity_store(benchmark).observed(engine, key, _name(items)))
-        return benchmark.score(items, engine)
+        before, start = engine.runner.computed, time.perf_counter()
+        asked = self._fidelity_store(benchmark).observed(engine, key, _name(items)) if _are_texts(items) else engine
+        scores = benchmark.score(items, asked)
+        seconds, tokens = time.perf_counter() - start, engine.runner.computed - before
+        self.speeds.add(self.scored_as(regime), items[0].output_type, tokens, seconds)
+        return scores
+
+    def scored_as(self, regime: Regime) -> str:
+        """What decides how fast a regime is: ``dense`` for plain matrix products, else the regime's own name."""
+        kernels = self.kernels(regime)
+        return kernels if kernels == "dense" else regime.name
+
+    @cached_property
+    def speeds(self) -> Speeds:
+        from pytest_qllm.compute import processor
+
+        machine = processor(self.compute.device)
+        identity = [self.checkpoint.weights, self.compute.dtype, machine, engine_version()]
+        return Speeds(self.store, identity, self.compute.threads)
 
     def _stored(self, key: str, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[ItemScore] | None:
         content = self.store.read("measurements", key, _name(items))

@@ -6,7 +6,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from pytest_qllm.errors import QllmError
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SWITCH = ("true", "false")
+SMALLEST_ALPHA = 1e-6
+"""Of smaller errors the looks' parts are below what numerical integration resolves."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,23 @@ OPTIONS = (
     ),
     Option("device", "auto", "DEVICE", "auto, cpu, cuda, or cuda:N"),
     Option("max_items", "0", "N", "at most N items of each benchmark (0: as many as the suite says)"),
+    Option("alpha", "0.05", "ERROR", "one-sided error of a wrong PASS, and of a wrong FAIL, over all looks"),
+    Option(
+        "fixed_n",
+        "false",
+        "",
+        "one look at all items and no early stopping, for those who must report a fixed number of items",
+        SWITCH,
+        is_switch=True,
+    ),
+    Option(
+        "plan",
+        "false",
+        "",
+        "measure nothing: say what each gate of the selection can decide, how many items it needs and what it costs",
+        SWITCH,
+        is_switch=True,
+    ),
     Option("data", "auto", "SOURCE", "items from: auto (pinned wheels), hub, or a directory"),
     Option("store", "", "DIR", "where measurements and artifacts are kept (default: in the user's cache)"),
     Option("report", "reports", "DIR", "where qllm.json is written"),
@@ -71,7 +90,12 @@ OPTIONS = (
         "what a test does whose loss is proven neither smaller nor larger than its tolerance",
         INCONCLUSIVE_CHOICES,
     ),
-    Option("tolerances", "", "FILE", "TOML file with [tool.qllm.tolerances] (default: pyproject.toml of the rootdir)"),
+    Option(
+        "tolerances",
+        "",
+        "FILE",
+        "TOML file with [tool.qllm.tolerances] and [tool.qllm.expected] (default: pyproject.toml of the rootdir)",
+    ),
     Option(
         "against",
         "",
@@ -114,6 +138,9 @@ class Settings:
     dtype: str
     device: str
     max_items: int
+    alpha: float
+    fixed_n: bool
+    plan: bool
     data: str
     store: Path
     report: Path
@@ -122,6 +149,7 @@ class Settings:
     tolerances: Mapping[str, Any]
     tolerances_file: str
     against: str
+    expected: Mapping[str, Any]
     exact_kernels: bool
     workers: int
     worker: int
@@ -143,7 +171,7 @@ class Settings:
                 )
         root = config.rootpath
         workers, worker = _workers(config)
-        tolerances, file = _tolerances(given["tolerances"], root)
+        tolerances, expected, file = _tables(given["tolerances"], root)
         data = given["data"]
         if data not in ("auto", "hub") and not (data and (root / Path(data).expanduser()).is_dir()):
             raise pytest.UsageError(f"--qllm-data is {data!r}; expected auto, hub, or an existing directory")
@@ -156,6 +184,9 @@ class Settings:
             dtype=given["dtype"],
             device=_device(given["device"]),
             max_items=_natural("--qllm-max-items", given["max_items"]),
+            alpha=_alpha(given["alpha"]),
+            fixed_n=given["fixed_n"] == "true",
+            plan=given["plan"] == "true",
             data=data if data in ("auto", "hub") else str((root / Path(data).expanduser()).resolve()),
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
             report=root / Path(given["report"]).expanduser(),
@@ -164,13 +195,14 @@ class Settings:
             tolerances=tolerances,
             tolerances_file=file,
             against=given["against"],
+            expected=expected,
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,
             changed=tuple(
                 option.flag if option.is_switch else f"{option.flag}={shlex.quote(given[option.name])}"
                 for option in OPTIONS
-                if given[option.name] != option.default and option.name not in ("regimes", "report")
+                if given[option.name] != option.default and option.name not in ("regimes", "report", "plan")
             ),
         )
 
@@ -179,11 +211,12 @@ class Settings:
         return " ".join(["pytest", shlex.quote(nodeid), f"--qllm-regimes={regime}", *self.changed])
 
     def to_json(self) -> dict[str, Any]:
-        """Every option as it is in force, as JSON content; the tolerances as they were written."""
+        """Every option as it is in force, as JSON content; the tables as they were written."""
         content = {
             field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("changed", "worker")
         }
         content["tolerances"] = _plain(self.tolerances)
+        content["expected"] = _plain(self.expected)
         content["regimes"] = list(self.regimes)
         return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()}
 
@@ -219,6 +252,16 @@ def _natural(flag: str, given: str) -> int:
     return int(given)
 
 
+def _alpha(given: str) -> float:
+    try:
+        alpha = float(given)
+    except ValueError:
+        alpha = nan
+    if not SMALLEST_ALPHA <= alpha < 0.5:
+        raise pytest.UsageError(f"--qllm-alpha is {given!r}; expected a number below 0.5 such as 0.05, from 0.000001")
+    return alpha
+
+
 def _device(given: str) -> str:
     kind, _, index = given.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (":" in given and not (kind == "cuda" and index.isdecimal())):
@@ -226,14 +269,14 @@ def _device(given: str) -> str:
     return given
 
 
-def _tolerances(given: str, root: Path) -> tuple[Mapping[str, Any], str]:
+def _tables(given: str, root: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], str]:
     path = root / Path(given).expanduser() if given else root / "pyproject.toml"
     if not path.is_file():
         if given:
             raise pytest.UsageError(f"--qllm-tolerances is {given!r}; there is no such file")
-        return {}, "defaults"
+        return {}, {}, "defaults"
     try:
-        return read_tolerances(path), str(path)
+        return read_tolerances(path), read_expected(path), str(path)
     except QllmError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -244,14 +287,27 @@ def read_tolerances(path: Path) -> Mapping[str, Any]:
     Raises:
         QllmError: if the file is no TOML or has something else there.
     """
+    return _table(path, "tolerances")
+
+
+def read_expected(path: Path) -> Mapping[str, Any]:
+    """``[tool.qllm.expected]`` of a TOML file, empty if it has none.
+
+    Raises:
+        QllmError: if the file is no TOML or has something else there.
+    """
+    return _table(path, "expected")
+
+
+def _table(path: Path, of: str) -> Mapping[str, Any]:
     try:
         tables: Any = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise QllmError(f"{path} is not valid TOML: {error}") from error
-    for name in ("tool", "qllm", "tolerances"):
+    for name in ("tool", "qllm", of):
         tables = tables.get(name, {})
         if not isinstance(tables, dict):
-            raise QllmError(f"{path}: {name} of tool.qllm.tolerances is {tables!r}; expected a table")
+            raise QllmError(f"{path}: {name} of tool.qllm.{of} is {tables!r}; expected a table")
     assert isinstance(tables, dict)
     return tables
 

@@ -23,13 +23,20 @@ class Reporter:
         self._last = time.monotonic()
 
     def __call__(self, line: str) -> None:
+        self._show(line, at_once=False)
+
+    def tell(self, line: str) -> None:
+        """A line that must not get lost among the others: shown at once where there is a terminal."""
+        self._show(line, at_once=True)
+
+    def _show(self, line: str, *, at_once: bool) -> None:
         if self._file is not None:
             try:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._file.write_text(line)
             except OSError:
                 return  # a full disk is told where it loses something; a progress line is no loss
-        elif self._terminal is not None and time.monotonic() - self._last >= INTERVAL:
+        elif self._terminal is not None and (at_once or time.monotonic() - self._last >= INTERVAL):
             self._last = time.monotonic()
             if self._capture is not None:
                 with self._capture.global_and_fixture_disabled():

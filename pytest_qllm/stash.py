@@ -12,4 +12,5 @@ if TYPE_CHECKING:
 SESSION: pytest.StashKey[Session] = pytest.StashKey()
 RECORDS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 KERNELS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
+PLANS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 OUTCOME: pytest.StashKey[str] = pytest.StashKey()

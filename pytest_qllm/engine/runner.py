@@ -29,12 +29,16 @@ class Runner:
     Args:
         model: a causal language model in evaluation mode, on its device.
         budget: how many tokens go through it at once, and how much memory kept prefixes may take.
+
+    Attributes:
+        computed: tokens that went through the model so far.
     """
 
     def __init__(self, model: PreTrainedModel, budget: Budget) -> None:
         self.model = model
         self.budget = budget
         self.device = str(next(model.parameters()).device)
+        self.computed = 0
         self._decoder = model.get_decoder()
         self._prefixes: dict[tuple[int, ...], Kept] = {}
         attention.register()
@@ -58,6 +62,7 @@ class Runner:
 
     def hidden(self, tokens: Sequence[int], positions: Sequence[int], layout: Layout) -> torch.Tensor:
         """Final hidden states of tokens that lie end to end, shape (tokens, width)."""
+        self.computed += len(tokens)
         states: torch.Tensor = self._decoder(
             input_ids=torch.tensor([tokens], device=self.device),
             position_ids=torch.tensor([positions], device=self.device),
@@ -68,6 +73,7 @@ class Runner:
 
     def plain_hidden(self, tokens: Sequence[int]) -> torch.Tensor:
         """Final hidden states of one sequence by the model's own attention, shape (tokens, width)."""
+        self.computed += len(tokens)
         states: torch.Tensor = self._decoder(
             input_ids=torch.tensor([tokens], device=self.device), use_cache=False
         ).last_hidden_state

@@ -77,6 +77,7 @@ class TorchEngine:
             with quiet():
                 pairs = zip(prompts, requests, strict=True)
                 made = [by_transformers(self.model, prompt, one, self.tokenizer) for prompt, one in pairs]
+            self.runner.computed += sum(map(len, (*prompts, *made)))
             return [ending.result(request, tokens) for request, tokens in zip(requests, made, strict=True)]
         penalty = self.model.generation_config.repetition_penalty or 1.0
         ongoing = []
@@ -212,6 +213,7 @@ class TorchEngine:
         results: list[Scored | None] = [None] * len(requests)
         for batch in padded_batches([len(one.inputs) for one in requests], self.runner.budget.tokens):
             ids = pad_sequence([torch.tensor(requests[at].inputs) for at in batch], batch_first=True)
+            self.runner.computed += ids.numel()
             logits = self.model(input_ids=ids.to(self.runner.device), use_cache=False).logits
             for row, at in enumerate(batch):
                 inputs, targets = requests[at].inputs, requests[at].targets

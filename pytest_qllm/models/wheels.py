@@ -58,6 +58,11 @@ def unpacked(wheel: Wheel, store: Store) -> Path:
     return store.directory("wheels", wheel.requirement, make=lambda into: _fetch(wheel, into, store))
 
 
+def is_unpacked(wheel: Wheel, store: Store) -> bool:
+    """Whether ``unpacked`` would fetch nothing."""
+    return (store.root / "wheels" / wheel.requirement).is_dir()
+
+
 def _fetch(wheel: Wheel, into: Path, store: Store) -> None:
     store.progress(f"fetching {wheel.requirement} ({wheel.megabytes} MB, once)")
     with tempfile.TemporaryDirectory(dir=into) as download:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.report import items
+from pytest_qllm.report.family import adjusted, pooled, together
 from pytest_qllm.report.record import Record
+from pytest_qllm.verdict.paired import ALPHA
 
 SCHEMA = "pytest-qllm/1"
 
@@ -20,9 +23,19 @@ def document(
     errors: Sequence[Mapping[str, str]],
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
+    alpha: float = ALPHA,
     scores: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The report as JSON content; ``scores`` is the file beside it that has the scores of single items."""
+    """The report as JSON content.
+
+    Args:
+        contents: records of the session.
+        errors: tests that ended without one.
+        provenance: of the session.
+        kernels: records of kernels.
+        alpha: error at which failures are claimed together.
+        scores: name and hash of the file beside it that has the scores of the single items.
+    """
     # Under xdist records come in as workers end: the report is the same for any number of them.
     records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
     return {
@@ -30,7 +43,9 @@ def document(
         "provenance": dict(provenance),
         "items": None if scores is None else dict(scores),
         "baselines": [_baseline(record) for record in records if record.outcome is None],
-        "verdicts": [_verdict(record) for record in records if record.outcome is not None],
+        "verdicts": _verdicts([record for record in records if record.outcome is not None]),
+        "session": together(records, alpha),
+        "pooled": [asdict(row) for row in pooled(records)],
         "kernels": sorted(kernels, key=lambda kernel: str(kernel["regime"])),
         "errors": list(errors),
     }
@@ -42,6 +57,7 @@ def write(
     errors: Sequence[Mapping[str, str]],
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
+    alpha: float = ALPHA,
 ) -> None:
     """Write the report, and the scores of the single items beside it.
 
@@ -51,7 +67,7 @@ def write(
     single = items.document(records)
     packed = items.encode(single)
     scores = {"file": items.NAME, "sha256": hashlib.sha256(packed).hexdigest()} if single["benchmarks"] else None
-    content = json.dumps(document(records, errors, provenance, kernels, scores), indent=2, allow_nan=False)
+    content = json.dumps(document(records, errors, provenance, kernels, alpha, scores), indent=2, allow_nan=False)
     beside = path.with_name(items.NAME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,8 +86,14 @@ def _baseline(record: Record) -> dict[str, Any]:
     return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
 
 
-def _verdict(record: Record) -> dict[str, Any]:
-    content = record.to_json()
+def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:
+    passes = adjusted([record.p_pass for record in records])
+    fails = adjusted([record.p_fail for record in records])
+    return [_verdict(*entry) for entry in zip(records, passes, fails, strict=True)]
+
+
+def _verdict(record: Record, p_pass_holm: float | None, p_fail_holm: float | None) -> dict[str, Any]:
+    content = {**record.to_json(), "p_pass_holm": p_pass_holm, "p_fail_holm": p_fail_holm}
     del content["scores"]
     content["verdict"] = content.pop("outcome")
     content["flips"] = {"broken": content.pop("broken"), "mended": content.pop("mended")}

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
+from pytest_qllm.report import expected as known_loss
 from pytest_qllm.report.trend import Trend
+from pytest_qllm.verdict.expected import Acceptance, Standing
 from pytest_qllm.verdict.verdict import Outcome, Scale
 
 
@@ -47,7 +49,10 @@ class Record:
     looks: int | None = None
     p_pass: float | None = None
     p_fail: float | None = None
+    p_any_loss: float | None = None
+    expected: Acceptance | None = None
     reason: str = ""
+    undecidable: str = ""
     noise: Mapping[str, Any] | None = None
     fidelity: Mapping[str, Any] | None = None
     beside: Mapping[str, Any] | None = None
@@ -57,14 +62,28 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Record:
-        return cls(**content)
+        expected = content.get("expected")
+        return cls(**{**content, "expected": None if expected is None else Acceptance(**expected)})
 
     def to_json(self) -> dict[str, Any]:
         content = asdict(self)
         for name in ("ci", "alphas"):
             if content[name] is not None:
                 content[name] = [_finite(value) for value in content[name]]
+        if self.expected is not None and self.expected.ci is not None:
+            content["expected"]["ci"] = [_finite(value) for value in self.expected.ci]
         return content
+
+    @property
+    def standing(self) -> str | None:
+        """How the test ends: the outcome, or xfail, xpass, mended or worse where a loss was expected."""
+        if self.expected is None or self.expected.outcome == Standing.UNDECIDED:
+            return self.outcome
+        return self.expected.outcome
+
+    def accepted(self) -> str:
+        """Verdict, figures and reason of an expected loss in a line; empty where none was."""
+        return "" if self.expected is None else known_loss.line(self, self.expected)
 
     @property
     def is_ratio(self) -> bool:
@@ -100,6 +119,8 @@ class Record:
         if self.outcome == Outcome.NO_SIGNAL:
             return "no signal"
         word = {"INCONCLUSIVE": "INCONCL."}.get(self.outcome, self.outcome)
+        if self.expected is not None and self.standing != self.outcome:
+            word = self.expected.outcome
         return f"{word} {self.change(self.effect)}" if self.effect is not None else word
 
     def message(self, rerun: str) -> str:
@@ -110,11 +131,13 @@ class Record:
         subject = f"{outcome}: {self.benchmark} on {self.regime} ({self.method}, {self.bits} bits) of {self.model}"
         if self.effect is None or self.ci is None or self.candidate is None or self.tolerance is None:
             return f"{subject}: {self.reason}\n  rerun       {rerun}"
+        why = known_loss.headline(self, self.expected) if self.expected is not None else ""
+        why = "; ".join(text for text in (self.reason, why) if text)
         unit = "of the baseline's perplexity" if self.is_ratio else "points"
         allowed = self.change(self.tolerance if self.is_ratio else -self.tolerance)
         low, high = map(self.change, self.ci)
         lines = [
-            f"{subject}{f': {self.reason}' if self.reason else ''}",
+            f"{subject}{f': {why}' if why else ''}",
             f"  baseline    {self.metric} {self.score(self.baseline)}",
             f"  candidate   {self.metric} {self.score(self.candidate)}",
             f"  effect      {self.change(self.effect)} {unit}, between {low} and {high} ({self._confidence()})",
@@ -122,6 +145,8 @@ class Record:
             f"  items       {self._items()}",
             f"  rerun       {rerun}",
         ]
+        if self.expected is not None:
+            lines[5:5] = [f"  {name:<11} {text}" for name, text in known_loss.lines(self, self.expected)]
         if self.broken is not None:
             lines.insert(
                 -1, f"  flips       {self.broken} broken (right to wrong), {self.mended} mended (wrong to right)"
@@ -130,6 +155,8 @@ class Record:
             lines.insert(-1, f"  beside      {self.beside_line()}")
         if self.trend is not None:
             lines[-1:-1] = [f"  {name:<11} {text}" for name, text in self.trend.message(self)]
+        if self.undecidable and self.outcome == Outcome.INCONCLUSIVE:
+            lines.insert(-1, f"  power       {self.undecidable}")
         if self.noise is not None:
             lines.insert(-1, f"  noise       {self.amount(self.noise['floor'])}, when only the batches change")
         if self.fidelity is not None:
@@ -173,7 +200,7 @@ class Record:
             return "the loss is proven larger"
         if self.outcome == Outcome.PASS:
             return "the loss is proven smaller"
-        return "the loss is neither proven smaller nor proven larger; more items decide it (--qllm-max-items)"
+        return "the loss is neither proven smaller nor proven larger; more items decide it (`items=` of the gate)"
 
 
 def _finite(value: float | None) -> float | None:

@@ -7,12 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pytest_qllm.report import trend
+from pytest_qllm.report.family import lines
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
+from pytest_qllm.verdict.paired import ALPHA
 
 Line = tuple[str, dict[str, bool]]
 
 _MARKUP: dict[str, dict[str, bool]] = {"PASS": {"green": True}, "FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
+_MARKUP |= {"worse": _MARKUP["FAIL"], "mended": _MARKUP["FAIL"]}
+_MARKUP |= {"xfail": _MARKUP["INCONCLUSIVE"], "xpass": _MARKUP["INCONCLUSIVE"]}
+
+_SEVERITY = (None, "NO_SIGNAL", "PASS", "xpass", "xfail", "INCONCLUSIVE", "mended", "FAIL", "worse")
 
 
 def summary(
@@ -21,18 +27,21 @@ def summary(
     regimes: Sequence[str],
     width: int,
     kernels: Sequence[KernelRecord] = (),
+    alpha: float = ALPHA,
 ) -> Iterator[Line]:
-    """Lines with their markup, as pytest's terminal writer takes them."""
+    """Lines with their markup (and failures claimed together at ``alpha``), as pytest's terminal writer takes them."""
     yield from _tables(records, regimes, width)
     if kernels:
         yield "", {}
     for kernel in sorted(kernels, key=lambda kernel: regimes.index(kernel.regime)):
         yield kernel.line(), {"green": True} if kernel.agrees else {"red": True}
     yield "", {}
-    counts = Counter(record.outcome for record in records if record.outcome is not None)
+    counts = Counter(record.standing for record in records if record.standing is not None)
     if counts:
         yield ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), {"bold": True}
         yield "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it", {}
+        for text in lines(records, alpha):
+            yield text, {}
     yield from _since(records, regimes, width)
     for record in sorted(records, key=lambda record: (record.benchmark, record.regime)):
         if record.beside is not None:
@@ -109,13 +118,10 @@ def _column(name: str, rows: Sequence[str], texts: Mapping[tuple[str, str], str]
 
 
 def _severity(record: Record) -> int:
-    return ("NO_SIGNAL", "PASS", "INCONCLUSIVE", "FAIL").index(record.outcome) if record.outcome else -1
+    return _SEVERITY.index(record.standing)
 
 
 def _row_markup(records: Sequence[Record | None]) -> dict[str, bool]:
     """The colour of the worst verdict in the row."""
-    outcomes = {record.outcome for record in records if record is not None}
-    for outcome in ("FAIL", "INCONCLUSIVE", "PASS"):
-        if outcome in outcomes:
-            return _MARKUP[outcome]
-    return {}
+    worst = max((record for record in records if record is not None), key=_severity, default=None)
+    return {} if worst is None or worst.standing is None else _MARKUP.get(worst.standing, {})

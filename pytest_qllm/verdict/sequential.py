@@ -13,6 +13,7 @@ other did not exist (non-binding), so that each error holds by itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
@@ -100,6 +101,8 @@ def nominal_levels(fractions: tuple[float, ...], alpha: float = ALPHA, rho: floa
     Raises:
         ValueError: unless the fractions grow within (0, 1].
     """
+    if fractions == (1.0,):
+        return (alpha,)
     bounds = boundaries(fractions, tuple(alpha * fraction**rho for fraction in fractions))
     return tuple(float(norm.sf(bound)) for bound in bounds)
 
@@ -153,20 +156,27 @@ def crossings(
     return below, above
 
 
-def overall_p_value(level: float, fractions: tuple[float, ...], rho: float = DEFAULT.rho) -> float:
-    """The smallest overall alpha at which the look at ``fractions[-1]`` would have decided: valid at any stopping.
+def overall_p_value(levels: Sequence[float], fractions: tuple[float, ...], rho: float = DEFAULT.rho) -> float:
+    """The smallest overall alpha at which any look so far would have decided: valid at any stopping.
 
-    The repeated p-value of Jennison and Turnbull (2000), section 9.5, for a nominal p-value ``level`` at that look.
+    The repeated p-value of Jennison and Turnbull (2000), section 9.5, at its smallest over the looks.
+
+    Args:
+        levels: nominal p-value of each look; 1 where it was passed over.
+        fractions: of the planned information at each look, growing.
+        rho: of the spending function.
     """
     if len(fractions) == 1 and fractions[0] == 1:
-        return level
+        return levels[0]
     low, high = 1e-12, 0.4999
+    scores = norm.isf(np.where(np.asarray(levels) < 0.5, levels, 1.0))
 
     def excess(log_alpha: float) -> float:
-        alpha = float(np.exp(log_alpha))
-        return float(norm.isf(level)) - float(norm.isf(nominal_levels(fractions, alpha, rho)[-1]))
+        # The level of a look does not depend on those after it, so that one recursion serves all looks.
+        bounds = norm.isf(nominal_levels(fractions, float(np.exp(log_alpha)), rho))
+        return float(np.max(scores - bounds))
 
-    if level >= 0.5 or excess(np.log(high)) < 0:
+    if min(levels) >= 0.5 or excess(np.log(high)) < 0:
         return 1.0
     if excess(np.log(low)) > 0:
         return low

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, overall_p_value
-from pytest_qllm.verdict.verdict import Outcome, Verdict
+from pytest_qllm.verdict.verdict import Evidence, Outcome, Verdict
 
 
 def conduct(looks: Sequence[Look], judge_at: Callable[[Look], Verdict | None], design: Design = DEFAULT) -> Verdict:
@@ -26,22 +26,37 @@ def conduct(looks: Sequence[Look], judge_at: Callable[[Look], Verdict | None], d
         ValueError: if there are no looks, or the last one was passed over.
     """
     planned = looks[-1].items if looks else 0
-    p_pass, p_fail, judged = 1.0, 1.0, 0
+    judged: list[tuple[Look, Evidence]] = []
     verdict: Verdict | None = None
-    for k, look in enumerate(looks):
+    for look in looks:
         verdict = judge_at(look)
         if verdict is None or verdict.evidence is None:
             continue
-        judged += 1
-        fractions = tuple(past.items / planned for past in looks[: k + 1])
-        evidence = verdict.evidence
-        if evidence.p_pass is not None and evidence.p_fail is not None:
-            p_pass = min(p_pass, overall_p_value(evidence.p_pass, fractions, design.rho))
-            p_fail = min(p_fail, overall_p_value(evidence.p_fail, fractions, design.rho))
-            evidence = replace(evidence, p_pass=p_pass, p_fail=p_fail)
-        verdict = replace(verdict, evidence=replace(evidence, looks=judged, planned=planned))
+        judged.append((look, verdict.evidence))
         if verdict.outcome in (Outcome.PASS, Outcome.FAIL):
-            return verdict
+            break
     if verdict is None:
         raise ValueError("no look was judged: the last one has to be")
-    return verdict
+    if verdict.evidence is None:
+        return verdict
+    fractions = tuple(look.items / planned for look in looks if look.items <= judged[-1][0].items)
+    at = {look.items / planned: evidence for look, evidence in judged}
+
+    def over_looks(of: Callable[[Evidence], float | None]) -> float | None:
+        levels: list[float] = []
+        for fraction in fractions:
+            level = of(at[fraction]) if fraction in at else 1.0
+            if level is None:
+                return None
+            levels.append(level)
+        return overall_p_value(levels, fractions, design.rho)
+
+    evidence = replace(
+        verdict.evidence,
+        p_pass=over_looks(lambda one: one.p_pass),
+        p_fail=over_looks(lambda one: one.p_fail),
+        p_any_loss=over_looks(lambda one: one.p_any_loss),
+        looks=len(judged),
+        planned=planned,
+    )
+    return replace(verdict, evidence=evidence)

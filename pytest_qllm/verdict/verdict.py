@@ -11,11 +11,24 @@ import numpy as np
 from pytest_qllm.verdict.compare import Comparison, compare, compare_relative
 from pytest_qllm.verdict.corpus import CorpusMetric
 from pytest_qllm.verdict.kinds import Kind, Scale, kind_of
+from pytest_qllm.verdict.multiplicity import mcnemar_p_value
 from pytest_qllm.verdict.paired import ALPHA, design_effect, detects_random
 from pytest_qllm.verdict.power import equivalent_fixed_items
 from pytest_qllm.verdict.sample import Sample, check, check_pair
 
-__all__ = ["Evidence", "Kind", "Outcome", "Sample", "Scale", "Verdict", "check", "judge", "lacks_signal", "mean_score"]
+__all__ = [
+    "Evidence",
+    "Kind",
+    "Outcome",
+    "Sample",
+    "Scale",
+    "Verdict",
+    "check",
+    "decide",
+    "judge",
+    "lacks_signal",
+    "mean_score",
+]
 
 
 class Outcome(StrEnum):
@@ -36,6 +49,8 @@ class Evidence:
         p_pass: p-value of "the loss is at least the tolerance"; of this look alone in ``judge``, valid over all looks
             in ``trial.conduct``. None where the tool gives limits only.
         p_fail: the same of "the loss is at most the tolerance".
+        p_any_loss: the same of "there is no loss at all": McNemar's exact one-sided test of the flips; None without
+            flips to count, or where items are clustered.
         fixed: items that a fixed design with 95 % power would have needed, by the spread that was seen.
         looks: how often the growing sample was judged.
         planned: items that would have been measured at most.
@@ -58,6 +73,7 @@ class Evidence:
     fixed: int | None = None
     looks: int = 1
     planned: int | None = None
+    p_any_loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,7 @@ def judge(
         kind: of metric; decides the tool (see ``kinds.Kind``).
         tolerance: largest allowed loss, in the unit of the kind; with ``relative`` a share of the baseline's score.
         alpha: one-sided error of each limit at this look.
-        signal_alpha: error at which the baseline must be able to carry a verdict; that of the whole test.
+        signal_alpha: error of the whole test, at which the baseline must be able to carry a verdict.
         relative: whether the tolerance is relative ("keep 99 %": 0.01).
         metric: of a corpus, where the kind is one.
         generator: of a corpus metric's resamples.
@@ -157,21 +173,33 @@ def judge(
         found.units,
         found.p_pass,
         found.p_fail,
-        _fixed(found, scale, kind, tolerance, len(baseline.ids)),
+        _fixed(found, scale, kind, tolerance, len(baseline.ids), signal_alpha),
+        p_any_loss=_any_loss(found, len(baseline.ids)),
     )
     if found.units < kind.minimum:
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, f"fewer than {kind.minimum} {kind.units}")
     if found.degenerate:
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, found.degenerate)
-    if scale is Scale.RATIO:
+    return Verdict(decide(evidence, tolerance), tolerance, evidence)
+
+
+def decide(evidence: Evidence, tolerance: float) -> Outcome:
+    """What the limits prove of a tolerance: that the loss is larger, smaller, or neither."""
+    if evidence.scale is Scale.RATIO:
         passed, failed = evidence.high < tolerance, evidence.low > tolerance
     else:
         passed, failed = evidence.low > -tolerance, evidence.high < -tolerance
-    return Verdict(Outcome.FAIL if failed else Outcome.PASS if passed else Outcome.INCONCLUSIVE, tolerance, evidence)
+    return Outcome.FAIL if failed else Outcome.PASS if passed else Outcome.INCONCLUSIVE
 
 
-def _fixed(found: Comparison, scale: Scale, kind: Kind, tolerance: float, n: int) -> int | None:
+def _any_loss(found: Comparison, n: int) -> float | None:
+    if found.broken is None or found.mended is None or found.units != n:
+        return None
+    return mcnemar_p_value(found.broken, found.mended)
+
+
+def _fixed(found: Comparison, scale: Scale, kind: Kind, tolerance: float, n: int, alpha: float) -> int | None:
     margin = abs(log(tolerance)) if scale is Scale.RATIO and tolerance > 0 else tolerance
-    floor = log(ALPHA) / log1p(-tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
-    items = equivalent_fixed_items(n, found.error, margin, max(floor, kind.minimum))
+    floor = log(alpha) / log1p(-tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
+    items = equivalent_fixed_items(n, found.error, margin, max(floor, kind.minimum), alpha=alpha)
     return round(items) if isfinite(items) else None

@@ -18,16 +18,21 @@ def test_its_verdict_is_the_same(suite: Suite, selection: tuple[str, str]) -> No
     before = suite.verdicts["bnb-nf4", "lambada"]
     suite.scored.clear()
     suite.run(*selection, store=suite.path / "empty")
-    assert suite.verdicts["bnb-nf4", "lambada"] == before
+    of_the_session = ("p_pass_holm", "p_fail_holm")  # adjusted for how many tests there were
+    alone = suite.verdicts["bnb-nf4", "lambada"]
+    assert {name: alone[name] for name in alone if name not in of_the_session} == {
+        name: before[name] for name in before if name not in of_the_session
+    }
     assert suite.report["baselines"] == []
-    assert sum(count for _, count in suite.scored) == 120 + sum(verdict["n"] for verdict in suite.verdicts.values())
+    used = [verdict["n"] for verdict in suite.verdicts.values()]
+    assert sum(count for _, count in suite.scored) == max(used) + sum(used)
 
 
 def test_the_baseline_that_it_computed_is_kept(suite: Suite) -> None:
     suite.run("-k", "nf4")
     suite.scored.clear()
     suite.run("-k", "fp16").assert_outcomes(passed=1)
-    assert suite.scored == []
+    assert suite.scored == [("lambada", 40)] * 2, "the candidate failed at 40 of the 120 items"
 
 
 def test_a_baseline_that_cannot_be_computed_is_an_error_and_no_pass(

@@ -47,9 +47,9 @@ def test_the_same_fidelity_from_the_store(suite: Suite) -> None:
 def test_what_was_deleted_is_made_again(suite: Suite, lost: str) -> None:
     suite.run()
     first = suite.verdicts["destroyed", "story_perplexity"]
-    shutil.rmtree(suite.store / lost)
+    shutil.rmtree(suite.path / "store" / lost)
     if lost != "divergence":  # the candidate has to be compared again, for which the baseline's states are needed
-        shutil.rmtree(suite.store / "divergence")
+        shutil.rmtree(suite.path / "store/divergence")
     suite.run()
     again = suite.verdicts["destroyed", "story_perplexity"]
     assert again["fidelity"]["kl_mean"] == pytest.approx(first["fidelity"]["kl_mean"], rel=1e-6)
@@ -72,7 +72,7 @@ def test_float32_has_no_noise_to_speak_of(suite: Suite) -> None:
 def test_a_tolerance_below_the_noise_floor_is_refused(suite: Suite) -> None:
     """The scores of the second scoring are made noisy in the store, as bfloat16 would make them."""
     suite.run()
-    for file in (suite.store / "again").rglob("*.json"):
+    for file in (suite.path / "store/again").rglob("*.json"):
         envelope = json.loads(file.read_text())
         for score in envelope["content"]:
             for metric in score["metrics"]:

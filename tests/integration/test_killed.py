@@ -45,6 +45,8 @@ WATCHED = """
         chunks = []
 
         def watched_score(self, items, engine):
+            if engine.runner.budget.slots == 1:  # asked again, for the noise floor
+                return score(self, items, engine)
             chunks.append(items)
             die(f"scoring {len(chunks)}")
             time.sleep(float(os.environ.get("QLLM_SLOW", 0)))

@@ -182,7 +182,7 @@ def test_a_failure_reads_at_once(suite: Suite) -> None:
             "  candidate   acc * %",
             "  effect      -* points, between -* and -* (*)",
             "  tolerance   -*.? points: the loss is proven larger",
-            "  items       40 of 120",
+            "  items       40 of 120 (a fixed design would have needed *)",
             "  flips       * broken (right to wrong), * mended (wrong to right)",
             "  rerun       pytest 'test_lambada.py::test_lambada[[]bnb-nf4]' --qllm-regimes=bnb-nf4 *",
         ]

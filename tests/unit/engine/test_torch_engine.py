@@ -9,6 +9,7 @@ import pytest
 import torch
 from families import LLAMA, MAX_LENGTH, SHOTS, generated_ids, loglikelihoods, random_model, tokenizer_of
 
+from pytest_qllm.engine import attention
 from pytest_qllm.engine.budget import Budget
 from pytest_qllm.engine.engine import Continuation, Generation
 from pytest_qllm.engine.torch_engine import TorchEngine
@@ -319,6 +320,23 @@ class TestOutOfMemory:
         expected = engine.generations(requests)
         passes(monkeypatch, engine, fits=30)
         assert engine.generations(requests) == expected
+
+
+class TestDifference:
+    """It compares every way through the engine with the plain one."""
+
+    @pytest.mark.parametrize("layout", [attention.Rows, attention.Slots], ids=["scoring", "decoding"])
+    def test_tells_when_attention_is_wrong(self, engine, monkeypatch, layout):
+        own = layout.attend
+        assert engine.difference(asked()) < 1e-3
+        monkeypatch.setattr(layout, "attend", lambda *args, **others: 0.9 * own(*args, **others))
+        engine.runner._prefixes.clear()
+        assert engine.difference(asked()) > 1e-2
+
+    def test_tells_when_the_head_is_wrong(self, engine, monkeypatch):
+        own = engine.runner.logits
+        monkeypatch.setattr(engine.runner, "logits", lambda hidden: 1.1 * own(hidden))
+        assert engine.difference(asked()) > 1e-2
 
 
 class TestBrokenWeights:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_qllm.report.record import Record
+from pytest_qllm.verdict.expected import Acceptance
 
 BASELINE = Record(
     model="smollm2-135m",
@@ -146,3 +147,52 @@ class TestJson:
         assert content["ci"] == [-0.1162, -0.0496]
         assert content["alphas"] == [0.05, 0.045]
         assert content["provenance"]["regime"] == {"method": "NF4"}
+
+
+class TestExpected:
+    """A loss that is accepted, as people read of it."""
+
+    ACCEPTED = replace(FAILED, expected=Acceptance("for tests", 0.4, True, "xfail", True, 400, (-0.1162, -0.0496)))
+
+    def with_(self, **changes) -> Record:
+        outcome = changes.pop("verdict", self.ACCEPTED.outcome)
+        return replace(self.ACCEPTED, outcome=outcome, expected=replace(self.ACCEPTED.expected, **changes))
+
+    @pytest.mark.parametrize(
+        ("outcome", "verdict", "cell"),
+        [
+            ("xfail", "FAIL", "xfail -8.2"),
+            ("xfail", "INCONCLUSIVE", "xfail -8.2"),
+            ("worse", "FAIL", "worse -8.2"),
+            ("mended", "PASS", "mended -8.2"),
+            ("xpass", "PASS", "xpass -8.2"),
+            ("undecided", "INCONCLUSIVE", "INCONCL. -8.2"),
+        ],
+    )
+    def test_its_cell(self, outcome, verdict, cell):
+        assert self.with_(outcome=outcome, verdict=verdict).cell() == cell
+
+    def test_its_line(self):
+        figures = "FAIL -8.2 points between -11.6 and -5.0"
+        assert self.ACCEPTED.accepted() == f"{figures}, proven smaller than the accepted 40 points: for tests"
+        assert self.with_(within=None, n=800, ci=(-0.5, -0.2)).accepted() == (
+            f"{figures}, neither proven smaller nor larger than the accepted 40 points "
+            "(between -50.0 and -20.0 on 800 items): for tests"
+        )
+        assert FAILED.accepted() == ""
+
+    def test_a_failure_says_why_although_it_was_expected(self):
+        message = self.with_(outcome="worse", within=False, note="so and so").message("").splitlines()
+        assert message[0].endswith(" of smollm2-135m: worse than the bound of 40 points")
+        assert message[5:7] == [
+            "  expected    for tests",
+            "  bound       proven larger than the accepted 40 points (so and so)",
+        ]
+        mended = self.with_(outcome="mended", verdict="PASS", within=None, n=None, ci=None).message("").splitlines()
+        assert mended[0].endswith(": the loss has been mended: remove it from [tool.qllm.expected]")
+
+    def test_crosses_processes(self):
+        record = self.with_(ci=(0.0, float("inf")))
+        back = Record.from_json(json.loads(json.dumps(record.to_json(), allow_nan=False)))
+        assert back.to_json() == record.to_json()
+        assert back.expected.ci == [0.0, None]

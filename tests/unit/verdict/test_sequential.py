@@ -150,12 +150,17 @@ class TestOverallPValue:
         fractions = (0.2, 0.5, 1.0)
         for alpha in (0.2, 0.05, 0.001):
             level = nominal_levels(fractions, alpha)[-1]
-            assert overall_p_value(level, fractions) == pytest.approx(alpha, rel=1e-3)
+            assert overall_p_value([*[1.0] * (len(fractions) - 1), level], fractions) == pytest.approx(alpha, rel=1e-3)
 
     def test_is_the_plain_one_of_a_single_look(self):
-        assert overall_p_value(0.031, (1.0,)) == 0.031
+        assert overall_p_value([0.031], (1.0,)) == 0.031
 
     def test_never_below_the_nominal_one_nor_above_one(self):
-        assert overall_p_value(0.7, (0.2, 1.0)) == 1.0
-        assert overall_p_value(0.01, (0.1, 0.2)) > 0.01
-        assert 0 < overall_p_value(1e-200, (0.1, 0.2)) <= 1e-11
+        assert overall_p_value([1.0, 0.7], (0.2, 1.0)) == 1.0
+        assert overall_p_value([1.0, 0.01], (0.1, 0.2)) > 0.01
+        assert 0 < overall_p_value([1.0, 1e-200], (0.1, 0.2)) <= 1e-11
+
+    def test_over_all_looks_is_the_smallest_of_the_single_looks(self):
+        fractions, levels = (0.2, 0.5, 1.0), [0.3, 0.004, 0.02]
+        single = [overall_p_value([*[1.0] * k, level], fractions[: k + 1]) for k, level in enumerate(levels)]
+        assert overall_p_value(levels, fractions) == pytest.approx(min(single), rel=1e-3)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_qllm.verdict.multiplicity import mcnemar_p_value
 from pytest_qllm.verdict.sequential import Look, looks
 from pytest_qllm.verdict.trial import conduct
 from pytest_qllm.verdict.verdict import Kind, Outcome, Sample, Verdict, judge, lacks_signal
@@ -58,6 +59,14 @@ class TestConduct:
         evidence = run(sample(baseline), sample(baseline), 0.05)[0].evidence
         alone = judge(sample(baseline).first(evidence.n), sample(baseline).first(evidence.n), Kind.ACCURACY, 0.05)
         assert alone.evidence.p_pass < evidence.p_pass <= 0.0501
+
+    def test_any_loss_at_all_is_tested_over_all_looks_too(self):
+        baseline = right(1000, 0.8)
+        candidate = baseline & right(1000, 0.9, 2)
+        evidence = run(sample(baseline), sample(candidate), 0.02)[0].evidence
+        assert evidence.looks > 1
+        assert mcnemar_p_value(evidence.broken, evidence.mended) < evidence.p_any_loss < 0.01
+        assert run(sample(baseline), sample(baseline), 0.05)[0].evidence.p_any_loss == 1
 
     def test_looks_without_signal_are_passed_over_and_the_candidate_not_measured(self):
         baseline = right(1600, 0.37)
