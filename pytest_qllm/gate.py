@@ -52,8 +52,8 @@ class Question:
 class Gate:
     """Answers questions about the regimes of one model.
 
-    ``tell`` takes a line that its user should read before a measurement begins; ``previous`` is a release with whose
-    scores each regime's are compared too.
+    ``tell`` takes a line that its user should read before a measurement begins; ``previous`` is a release of the same
+    regimes, with which they are compared too.
     """
 
     def __init__(
@@ -122,19 +122,18 @@ class Gate:
         assert record is not None
         answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
         if verdict.evidence is not None:
-            first = items[: verdict.evidence.n]
-            fidelity = laboratory.fidelity(regime, prepared, first)
+            fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
             answer = _with(answer, verdict, verdict.evidence)
-            pair = [laboratory.measure(one, prepared, first) for one in (self.baseline, regime)]
+            pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
             answer = replace(answer, beside=_beside(question, *pair))
             answer = self._itemized(answer, kind, *(one.sample(question.metric) for one in pair))
         if question.expected is None:
             return answer
         most: float | None = None
         if kind.has_chance:
-            sample = laboratory.measure(self.baseline, prepared, items[: answer.n]).sample(question.metric)
-            most = float(sample.scores.mean() - sample.chance.mean())
+            first = laboratory.measure(self.baseline, prepared, items[: answer.n]).sample(question.metric)
+            most = float(first.scores.mean() - first.chance.mean())
         return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
 
     def _itemized(self, record: Record, kind: Kind, baseline: Sample, candidate: Sample | None) -> Record:

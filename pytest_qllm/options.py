@@ -148,8 +148,8 @@ class Settings:
     inconclusive: str
     tolerances: Mapping[str, Any]
     tolerances_file: str
-    expected: Mapping[str, Any]
     against: str
+    expected: Mapping[str, Any]
     exact_kernels: bool
     workers: int
     worker: int
@@ -194,8 +194,8 @@ class Settings:
             inconclusive=given["inconclusive"],
             tolerances=tolerances,
             tolerances_file=file,
-            expected=expected,
             against=given["against"],
+            expected=expected,
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,

@@ -62,7 +62,7 @@ class Planner:
             bits=regime.bits,
             benchmark=benchmark.name,
             metric=question.metric,
-            scale=str(question.kind.scale),
+            scale=str(kind.scale),
             tolerance=None if regime.is_baseline else question.tolerance,
             asked=question.items,
             available=None if items is None else available,

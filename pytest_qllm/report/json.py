@@ -29,12 +29,12 @@ def document(
     """The report as JSON content.
 
     Args:
-        contents: the records.
-        errors: of tests that broke.
+        contents: records of the session.
+        errors: tests that ended without one.
         provenance: of the session.
-        kernels: the kernel records.
+        kernels: records of kernels.
         alpha: error at which failures are claimed together.
-        scores: the file beside it that has the scores of single items.
+        scores: name and hash of the file beside it that has the scores of the single items.
     """
     # Under xdist records come in as workers end: the report is the same for any number of them.
     records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))

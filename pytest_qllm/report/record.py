@@ -126,8 +126,8 @@ class Record:
     def message(self, rerun: str) -> str:
         """What a failed or skipped test says; reads at once."""
         outcome = self.outcome
-        if self.has_slid and self.standing not in (Outcome.FAIL, Standing.WORSE):
-            outcome = f"FAIL since the previous release ({self.standing} against the baseline)"
+        if self.has_slid and outcome != Outcome.FAIL:
+            outcome = f"FAIL since the previous release ({outcome} against the baseline)"
         subject = f"{outcome}: {self.benchmark} on {self.regime} ({self.method}, {self.bits} bits) of {self.model}"
         if self.effect is None or self.ci is None or self.candidate is None or self.tolerance is None:
             return f"{subject}: {self.reason}\n  rerun       {rerun}"
@@ -151,12 +151,12 @@ class Record:
             lines.insert(
                 -1, f"  flips       {self.broken} broken (right to wrong), {self.mended} mended (wrong to right)"
             )
-        if self.undecidable and self.outcome == Outcome.INCONCLUSIVE:
-            lines.insert(-1, f"  power       {self.undecidable}")
         if self.beside is not None:
             lines.insert(-1, f"  beside      {self.beside_line()}")
         if self.trend is not None:
             lines[-1:-1] = [f"  {name:<11} {text}" for name, text in self.trend.message(self)]
+        if self.undecidable and self.outcome == Outcome.INCONCLUSIVE:
+            lines.insert(-1, f"  power       {self.undecidable}")
         if self.noise is not None:
             lines.insert(-1, f"  noise       {self.amount(self.noise['floor'])}, when only the batches change")
         if self.fidelity is not None:
