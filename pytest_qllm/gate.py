@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_qllm import kernel
 from pytest_qllm import plan as plans
-from pytest_qllm.benchmarks.benchmark import Benchmark
+from pytest_qllm.against import Previous
+from pytest_qllm.benchmarks.benchmark import Benchmark, kind_of_metric
+from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.measure import Laboratory
+from pytest_qllm.measurement import Measurement
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.report.items import Scores
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
 from pytest_qllm.store import Progress
@@ -40,24 +44,39 @@ class Question:
     asked: bool = False
     """Whether the number of items is the user's own words, and not the benchmark's: then all of them are planned."""
 
+    @property
+    def kind(self) -> Kind:
+        return kind_of_metric(self.metric)
+
 
 class Gate:
     """Answers questions about the regimes of one model.
 
-    ``tell`` takes a line that its user should read before a measurement begins.
+    ``tell`` takes a line that its user should read before a measurement begins; ``previous`` is a release of the same
+    regimes, with which they are compared too.
     """
 
-    def __init__(self, laboratory: Laboratory, baseline: Regime, model: str, tell: Progress = lambda _: None) -> None:
+    def __init__(
+        self,
+        laboratory: Laboratory,
+        baseline: Regime,
+        model: str,
+        tell: Progress = lambda _: None,
+        previous: Previous | None = None,
+    ) -> None:
         self.laboratory = laboratory
         self.baseline = baseline
         self.model = model
         self.tell = tell
+        self.previous = previous
 
     def measure_baseline(self, question: Question) -> Record:
         """The baseline's score; no verdict."""
         prepared, items = self._prepare(question)
         measurement = self.laboratory.measure(self.baseline, prepared, items)
-        record = self._record(self.baseline, question, measurement.sample(question.metric), measurement.provenance)
+        sample = measurement.sample(question.metric)
+        record = self._record(self.baseline, question, sample, measurement.provenance)
+        record = self._itemized(record, question.kind, sample, None)
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
@@ -72,7 +91,7 @@ class Gate:
             # Another worker may be at it: meanwhile make what this test needs anyhow.
             laboratory.artifact(regime)
         design = question.design
-        kind = Kind(question.benchmark.kind)
+        kind = question.kind
         means = (kind, len(items), question.tolerance, regime.bits, design)
         planned = len(items) if question.asked else plans.planned_items(*means, question.benchmark.chunk)
         undecidable = plans.undecidable(*means)
@@ -106,6 +125,9 @@ class Gate:
             fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
             answer = _with(answer, verdict, verdict.evidence)
+            pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
+            answer = replace(answer, beside=_beside(question, *pair))
+            answer = self._itemized(answer, kind, *(one.sample(question.metric) for one in pair))
         if question.expected is None:
             return answer
         most: float | None = None
@@ -113,6 +135,18 @@ class Gate:
             first = laboratory.measure(self.baseline, prepared, items[: answer.n]).sample(question.metric)
             most = float(first.scores.mean() - first.chance.mean())
         return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
+
+    def _itemized(self, record: Record, kind: Kind, baseline: Sample, candidate: Sample | None) -> Record:
+        """With the scores of the single items, and what changed since the previous release."""
+        scores = Scores(
+            baseline.ids,
+            baseline.scores.tolist(),
+            () if candidate is None else candidate.scores.tolist(),
+            baseline.weights.tolist() if kind is Kind.PERPLEXITY else (),
+            baseline.clusters or (),
+        )
+        trend = None if self.previous is None else self.previous.compare(record, kind, baseline, candidate)
+        return replace(record, scores=scores.to_json(), against=None if trend is None else trend.to_json())
 
     def kernel(self, regime: Regime) -> KernelRecord:
         """Whether the library's kernels compute what the regime's weights say.
@@ -130,7 +164,7 @@ class Gate:
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark
-        check(baseline, Kind(benchmark.kind))
+        check(baseline, question.kind)
         return Record(
             model=self.model,
             regime=regime.name,
@@ -139,12 +173,28 @@ class Gate:
             benchmark=benchmark.name,
             dimension=benchmark.dimension,
             metric=question.metric,
-            scale=str(benchmark.scale),
+            scale=str(question.kind.scale),
             n=len(baseline.ids),
-            baseline=mean_score(baseline, benchmark.scale),
+            baseline=mean_score(baseline, question.kind),
             tolerance=None if regime.is_baseline else question.tolerance,
             provenance=provenance,
         )
+
+
+def _beside(question: Question, baseline: Measurement, candidate: Measurement) -> dict[str, Any] | None:
+    """The accuracy of the answers that a graded score was taken of."""
+    if question.metric != PROB:
+        return None
+    metric = question.benchmark.metric
+    before, after = baseline.sample(metric).scores, candidate.sample(metric).scores
+    return {
+        "metric": metric,
+        "baseline": float(before.mean()),
+        "candidate": float(after.mean()),
+        "effect": float((after - before).mean()),
+        "broken": int((after < before).sum()),
+        "mended": int((after > before).sum()),
+    }
 
 
 def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:

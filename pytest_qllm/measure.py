@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.benchmarks.data import DataSource
+from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
 from pytest_qllm.engine.engine import VERSION, Continuation
 from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 PACKING_TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
 """Nats; a mask that a model ignores moves a log-likelihood by tens of nats, rounding by less than this."""
+
+SCORES = 2
+"""Part of the store's key: counted up whenever there are other metrics of the same answers (2: ``prob``)."""
 
 NOISE_ITEMS = 8
 NOISE_ITEMS_LONG = 2
@@ -143,7 +147,7 @@ class Laboratory:
         baseline = self.measure(BASELINE, benchmark, items).items
         again = self._again(benchmark, items)
         first = baseline[: len(again)]
-        flips = sum(one.metrics[metric] != other.metrics[metric] for one, other in zip(first, again, strict=True))
+        flips = sum(_has_flipped(one, other, metric) for one, other in zip(first, again, strict=True))
         if _are_texts(items):
             totals, repeated = ([sum(score.loglikelihoods) for score in scores] for scores in (first, again))
             return noise.of_perplexity(totals, repeated, [sum(score.tokens) for score in first])
@@ -151,7 +155,13 @@ class Laboratory:
             normalized = metric == "acc_norm"
             lengths = [[len(text.lstrip()) if normalized else 1 for _, text in item.requests] for item in items]
             one, other, every = ([score.loglikelihoods for score in some] for some in (first, again, baseline))
-            return noise.of_choices(one, other, every, lengths, flips)
+            found = noise.of_choices(one, other, every, lengths, flips)
+            if metric == PROB:
+                of_first, of_again = ([score.metrics[PROB] for score in some] for some in (first, again))
+                return noise.of_probabilities(
+                    of_first, of_again, found.largest, flips, found.expected_flips, len(items)
+                )
+            return found
         differences = [
             sum(other.loglikelihoods) - sum(one.loglikelihoods) for one, other in zip(first, again, strict=True)
         ]
@@ -231,6 +241,7 @@ class Laboratory:
             "dtype": self.compute.dtype,
             "device": self.compute.device.split(":")[0],
             "engine": engine_version(),
+            "scores": SCORES,
         }
 
     def kernels(self, regime: Regime) -> str:
@@ -362,6 +373,11 @@ def _probes(items: Sequence[Item]) -> list[list[Continuation]]:
         [Continuation(_PASSAGE + item.requests[0][0][:1000], text, len(_PASSAGE)) for text in texts]
         for item in items[:4]
     ]
+
+
+def _has_flipped(one: ItemScore, other: ItemScore, metric: str) -> bool:
+    """A probability moves with every rounding; what flips is the answer."""
+    return one.answer != other.answer if metric == PROB else one.metrics[metric] != other.metrics[metric]
 
 
 def _chunks(benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[Sequence[Item]]:

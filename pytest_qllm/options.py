@@ -97,6 +97,12 @@ OPTIONS = (
         "TOML file with [tool.qllm.tolerances] and [tool.qllm.expected] (default: pyproject.toml of the rootdir)",
     ),
     Option(
+        "against",
+        "",
+        "FILE",
+        "qllm.json of a previous release, with which each regime is compared too, item by item",
+    ),
+    Option(
         "exact_kernels",
         "false",
         "",
@@ -142,6 +148,7 @@ class Settings:
     inconclusive: str
     tolerances: Mapping[str, Any]
     tolerances_file: str
+    against: str
     expected: Mapping[str, Any]
     exact_kernels: bool
     workers: int
@@ -187,6 +194,7 @@ class Settings:
             inconclusive=given["inconclusive"],
             tolerances=tolerances,
             tolerances_file=file,
+            against=given["against"],
             expected=expected,
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,

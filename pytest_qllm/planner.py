@@ -48,7 +48,7 @@ class Planner:
         prepared = laboratory.benchmark(benchmark)
         items = laboratory.items(prepared, question.items) if laboratory.data.is_here(benchmark) else None
         available = question.items if items is None else len(items)
-        kind = Kind(benchmark.kind)
+        kind = question.kind
         planned, power = available, None
         if not regime.is_baseline:
             chunk = question.benchmark.chunk
@@ -62,7 +62,7 @@ class Planner:
             bits=regime.bits,
             benchmark=benchmark.name,
             metric=question.metric,
-            scale=str(benchmark.scale),
+            scale=str(kind.scale),
             tolerance=None if regime.is_baseline else question.tolerance,
             asked=question.items,
             available=None if items is None else available,
@@ -119,7 +119,7 @@ class Planner:
 
     def _signal(self, question: Question, prepared: LmEvalBenchmark, items: Sequence[Item], planned: int) -> str | None:
         """Why the baseline could not carry a verdict, if it is measured already; None where it is not."""
-        laboratory, kind = self.laboratory, Kind(question.benchmark.kind)
+        laboratory, kind = self.laboratory, question.kind
         for measured in (items[:planned], items):
             if not laboratory.lacking(BASELINE, prepared, measured):
                 found = laboratory.measure(BASELINE, prepared, measured)

@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from pytest_qllm.schedule import regime_of
 from pytest_qllm.stash import KERNELS, OUTCOME, PLANS, RECORDS, SESSION
 
 if TYPE_CHECKING:
+    from pytest_qllm.against import Previous
     from pytest_qllm.benchmarks.benchmark import Benchmark
     from pytest_qllm.gate import Gate, Question
     from pytest_qllm.measure import Laboratory
@@ -35,10 +37,13 @@ def session_of(config: pytest.Config) -> Session:
 class Session:
     """State of the plugin in one process: a worker, the controller, or both at once without xdist."""
 
-    def __init__(self, config: pytest.Config, settings: Settings, regimes: RegimeCatalog) -> None:
+    def __init__(
+        self, config: pytest.Config, settings: Settings, regimes: RegimeCatalog, previous: Previous | None = None
+    ) -> None:
         self.config = config
         self.settings = settings
         self.regimes = regimes
+        self.previous = previous
         self.regime_names = [regime.name for regime in regimes.choose(settings.regimes)]
         self.is_worker = hasattr(config, "workerinput")
         self.records: list[Mapping[str, Any]] = []
@@ -54,7 +59,7 @@ class Session:
     def start(cls, config: pytest.Config) -> Session:
         settings = Settings.from_config(config)
         added = [regime for regimes in config.hook.pytest_qllm_regimes() for regime in regimes]
-        return cls(config, settings, RegimeCatalog(added))
+        return cls(config, settings, RegimeCatalog(added), _previous(settings, config))
 
     # In the process that runs tests.
 
@@ -68,7 +73,7 @@ class Session:
         tolerance: float | None,
     ) -> Question:
         """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
-        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog, table_of
         from pytest_qllm.gate import Question
         from pytest_qllm.verdict.expected import ExpectedLosses
         from pytest_qllm.verdict.sequential import Design
@@ -81,7 +86,7 @@ class Session:
         tables = Tolerances.from_toml(
             self.settings.tolerances, [one.name for one in catalog], self.settings.tolerances_file
         )
-        kind = benchmark.kind
+        kind = table_of(metric)
         allowed = tables.of(benchmark.name, kind, regime.bits)
         marked = _marked_tolerance(node, regime.bits)
         for given in (marked, tolerance):
@@ -101,7 +106,8 @@ class Session:
             {one.name: one.kind for one in catalog},
             self.settings.tolerances_file,
         )
-        expected = losses.of(regime.name, benchmark.name, allowed)
+        # A bound is for the benchmark's own kind of metric: points of accuracy are none of probability.
+        expected = losses.of(regime.name, benchmark.name, allowed) if kind == benchmark.kind else None
         asked = items is not None or marked_items is not None
         return Question(benchmark, metric, count, allowed, design, expected, asked)
 
@@ -136,7 +142,9 @@ class Session:
 
         reporter = Reporter(self.settings.store, self.config)
         laboratory = self._make_laboratory(reporter)
-        return Gate(laboratory, self.regimes.get(self.regime_names[0]), self.settings.model, reporter.tell)
+        return Gate(
+            laboratory, self.regimes.get(self.regime_names[0]), self.settings.model, reporter.tell, self.previous
+        )
 
     def _make_laboratory(self, reporter: Reporter, *, fetch: bool = True) -> Laboratory:
         from pytest_qllm.benchmarks.data import DataSource
@@ -160,6 +168,8 @@ class Session:
     def conclude(self, record: Record, node: pytest.Item) -> None:
         """End the test as its verdict says; a baseline and a PASS go on."""
         rerun = self.settings.rerun(node.nodeid, record.regime)
+        if record.has_slid and record.standing != "xfail":  # a loss that is accepted is accepted since then, too
+            pytest.fail(record.message(rerun), pytrace=False)
         if record.outcome in (None, "PASS"):
             if record.standing == "mended" and not self.config.getoption("runxfail", False):
                 pytest.fail(record.message(rerun), pytrace=False)
@@ -255,6 +265,15 @@ class Session:
         for line, markup in summary(records, self.errors, self.regime_names, width, kernels, self.settings.alpha):
             terminal.write_line(line, **markup)
         terminal.write_line(self._report_line)
+
+
+def _previous(settings: Settings, config: pytest.Config) -> Previous | None:
+    """The previous release, read before any test runs: a wrong file is refused, and a session may overwrite it."""
+    if not settings.against:
+        return None
+    from pytest_qllm.against import Previous
+
+    return Previous.read(config.rootpath / Path(settings.against).expanduser(), settings.against)
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:

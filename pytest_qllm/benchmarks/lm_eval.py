@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.benchmarks.data import DataSource
+from pytest_qllm.benchmarks.graded import graded
 from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measurement import ItemScore
@@ -129,10 +130,13 @@ class LmEvalBenchmark:
         results = [(one.loglikelihood, one.is_greedy) for one in scored]
         metrics = task.process_results(item.document, results)
         metrics.pop("perplexity", None)  # lambada's, which is of the last word only and not of the text
+        chosen = item.output_type == "multiple_choice"
+        if chosen:
+            metrics.update(graded(task, item.document, [one.loglikelihood for one in scored]))
         best = max(range(len(results)), key=lambda at: results[at][0])
         return ItemScore(
             item.id,
-            best if item.output_type == "multiple_choice" else int(scored[0].is_greedy),
+            best if chosen else int(scored[0].is_greedy),
             _numbers(metrics),
             [one.loglikelihood for one in scored],
             [one.tokens for one in scored],

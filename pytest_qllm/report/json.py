@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError
+from pytest_qllm.report import items
 from pytest_qllm.report.family import adjusted, pooled, together
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.paired import ALPHA
@@ -22,13 +24,24 @@ def document(
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
     alpha: float = ALPHA,
+    scores: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The report as JSON content; ``alpha`` is the error at which failures are claimed together."""
+    """The report as JSON content.
+
+    Args:
+        contents: records of the session.
+        errors: tests that ended without one.
+        provenance: of the session.
+        kernels: records of kernels.
+        alpha: error at which failures are claimed together.
+        scores: name and hash of the file beside it that has the scores of the single items.
+    """
     # Under xdist records come in as workers end: the report is the same for any number of them.
     records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
     return {
         "schema": SCHEMA,
         "provenance": dict(provenance),
+        "items": None if scores is None else dict(scores),
         "baselines": [_baseline(record) for record in records if record.outcome is None],
         "verdicts": _verdicts([record for record in records if record.outcome is not None]),
         "session": together(records, alpha),
@@ -46,21 +59,29 @@ def write(
     kernels: Sequence[Mapping[str, Any]] = (),
     alpha: float = ALPHA,
 ) -> None:
-    """Write the report.
+    """Write the report, and the scores of the single items beside it.
 
     Raises:
         QllmError: if the directory cannot be written.
     """
-    content = json.dumps(document(records, errors, provenance, kernels, alpha), indent=2, allow_nan=False)
+    single = items.document(records)
+    packed = items.encode(single)
+    scores = {"file": items.NAME, "sha256": hashlib.sha256(packed).hexdigest()} if single["benchmarks"] else None
+    content = json.dumps(document(records, errors, provenance, kernels, alpha, scores), indent=2, allow_nan=False)
+    beside = path.with_name(items.NAME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")
+        if scores is None:
+            beside.unlink(missing_ok=True)
+        else:
+            beside.write_bytes(packed)
     except OSError as error:
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --qllm-report") from error
 
 
 def _baseline(record: Record) -> dict[str, Any]:
-    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise")
+    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against")
     content = record.to_json()
     return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
 
@@ -73,6 +94,7 @@ def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def _verdict(record: Record, p_pass_holm: float | None, p_fail_holm: float | None) -> dict[str, Any]:
     content = {**record.to_json(), "p_pass_holm": p_pass_holm, "p_fail_holm": p_fail_holm}
+    del content["scores"]
     content["verdict"] = content.pop("outcome")
     content["flips"] = {"broken": content.pop("broken"), "mended": content.pop("mended")}
     return content

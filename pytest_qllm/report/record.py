@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any
 
 from pytest_qllm.report import expected as known_loss
+from pytest_qllm.report.trend import Trend
 from pytest_qllm.verdict.expected import Acceptance, Standing
 from pytest_qllm.verdict.verdict import Outcome, Scale
 
@@ -17,6 +18,11 @@ class Record:
     """A verdict with its evidence, or a baseline's score (``outcome`` None).
 
     Proportions and ratios, not percent; see docs/reference/qllm-json.md.
+
+    Attributes:
+        beside: the accuracy of the same answers, where the verdict is on a graded score.
+        against: what changed since a previous release (``trend.Trend``).
+        scores: of the single items (``items.Scores``), which go into a file of their own.
     """
 
     model: str
@@ -49,6 +55,9 @@ class Record:
     undecidable: str = ""
     noise: Mapping[str, Any] | None = None
     fidelity: Mapping[str, Any] | None = None
+    beside: Mapping[str, Any] | None = None
+    against: Mapping[str, Any] | None = None
+    scores: Mapping[str, Any] | None = field(default=None, repr=False)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -80,6 +89,15 @@ class Record:
     def is_ratio(self) -> bool:
         return self.scale == Scale.RATIO
 
+    @property
+    def trend(self) -> Trend | None:
+        return None if self.against is None else Trend.from_json(self.against)
+
+    @property
+    def has_slid(self) -> bool:
+        """Whether a loss beyond the tolerance is proven against the previous release."""
+        return self.trend is not None and self.trend.verdict == Outcome.FAIL
+
     def score(self, value: float) -> str:
         """A score for people: ``53.0 %``, or a perplexity as ``23.89``."""
         return f"{value:.2f}" if self.is_ratio else f"{100 * value:.1f} %"
@@ -107,7 +125,10 @@ class Record:
 
     def message(self, rerun: str) -> str:
         """What a failed or skipped test says; reads at once."""
-        subject = f"{self.outcome}: {self.benchmark} on {self.regime} ({self.method}, {self.bits} bits) of {self.model}"
+        outcome = self.outcome
+        if self.has_slid and outcome != Outcome.FAIL:
+            outcome = f"FAIL since the previous release ({outcome} against the baseline)"
+        subject = f"{outcome}: {self.benchmark} on {self.regime} ({self.method}, {self.bits} bits) of {self.model}"
         if self.effect is None or self.ci is None or self.candidate is None or self.tolerance is None:
             return f"{subject}: {self.reason}\n  rerun       {rerun}"
         why = known_loss.headline(self, self.expected) if self.expected is not None else ""
@@ -130,6 +151,10 @@ class Record:
             lines.insert(
                 -1, f"  flips       {self.broken} broken (right to wrong), {self.mended} mended (wrong to right)"
             )
+        if self.beside is not None:
+            lines.insert(-1, f"  beside      {self.beside_line()}")
+        if self.trend is not None:
+            lines[-1:-1] = [f"  {name:<11} {text}" for name, text in self.trend.message(self)]
         if self.undecidable and self.outcome == Outcome.INCONCLUSIVE:
             lines.insert(-1, f"  power       {self.undecidable}")
         if self.noise is not None:
@@ -147,6 +172,16 @@ class Record:
             f"KL {figures['kl_mean']:.3g} nats (99 %: {figures['kl_percentiles']['99']:.3g}), "
             f"same top token {100 * figures['same_top']:.1f} %, "
             f"p of the true token {100 * figures['delta_p_mean']:+.2f} % (RMS {100 * figures['delta_p_rms']:.1f} %)"
+        )
+
+    def beside_line(self) -> str:
+        """The accuracy of the same answers in a line; empty where the verdict is on it."""
+        if self.beside is None:
+            return ""
+        figures = self.beside
+        return (
+            f"{figures['metric']} {100 * figures['baseline']:.1f} % -> {100 * figures['candidate']:.1f} %, "
+            f"{figures['broken']} broken, {figures['mended']} mended"
         )
 
     def _items(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from pytest_qllm.report import trend
 from pytest_qllm.report.family import lines
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
@@ -40,11 +42,36 @@ def summary(
         yield "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it", {}
         for text in lines(records, alpha):
             yield text, {}
+    yield from _since(records, regimes, width)
     for record in sorted(records, key=lambda record: (record.benchmark, record.regime)):
+        if record.beside is not None:
+            yield f"beside {record.metric} of {record.regime} on {record.benchmark}: {record.beside_line()}", {}
         if record.fidelity is not None:
             yield f"fidelity of {record.regime} on {record.benchmark}: {record.fidelity_line()}", {}
     for error in errors:
         yield f"ERROR {error['test']}: {error['message']}", {"red": True}
+
+
+def _since(records: Sequence[Record], regimes: Sequence[str], width: int) -> Iterator[Line]:
+    """The table of what changed since a previous release, and the drift of its baseline."""
+    found = [(record, record.trend) for record in records if record.trend is not None]
+    if not found:
+        return
+    compared = [
+        replace(record, outcome=since.verdict, effect=since.regime.effect)
+        for record, since in found
+        if since.regime is not None and since.verdict is not None
+    ]
+    yield "", {}
+    yield f"since {found[0][1].name}, on the items that both have:", {"bold": True}
+    yield from _tables(compared, regimes, width)
+    if compared:
+        yield "", {}
+    for record, since in sorted(found, key=lambda one: (one[0].benchmark, one[0].regime)):
+        if record.outcome is None and since.baseline is not None:
+            yield f"{record.regime} on {record.benchmark}: {trend.extent(since.baseline, record)}", {}
+        elif since.regime is None:
+            yield f"{record.regime} on {record.benchmark} not compared: {since.reason}", {}
 
 
 def _tables(records: Sequence[Record], regimes: Sequence[str], width: int) -> Iterator[Line]:

@@ -73,6 +73,21 @@ def _flips(loglikelihoods: Sequence[float], lengths: Sequence[float], spread: fl
     return 2 * wrong * (1 - wrong)
 
 
+def of_probabilities(
+    first: Sequence[float], again: Sequence[float], largest: float, flips: int, expected_flips: float | None, n: int
+) -> NoiseFloor:
+    """Noise floor of a mean probability: each item's moves a little, all of them independently.
+
+    Args:
+        first: probabilities of the items that were scored again.
+        again: the same in other batches.
+        largest, flips, expected_flips: of the answers behind them, as ``of_choices`` has them.
+        n: items of the baseline.
+    """
+    spread = float(np.sqrt(np.mean(np.subtract(again, first) ** 2)))
+    return NoiseFloor(len(first), largest, flips, expected_flips, _QUANTILE * spread / sqrt(n))
+
+
 def of_flips(differences: Sequence[float], flips: int, n: int) -> NoiseFloor:
     """Noise floor of any other score in [0, 1], by the flips that were seen.
 

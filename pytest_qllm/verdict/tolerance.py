@@ -14,6 +14,7 @@ Table = Mapping[int, float]
 DEFAULTS: Mapping[str, Table] = {
     "accuracy": {8: 0.03, 4: 0.04, 3: 0.06, 2: 0.08},
     "perplexity": {8: 1.03, 4: 1.08, 3: 1.15, 2: 1.20},
+    "prob": {8: 0.025, 4: 0.035, 3: 0.05, 2: 0.07},
 }
 
 
@@ -21,8 +22,9 @@ DEFAULTS: Mapping[str, Table] = {
 class Tolerances:
     """Tables by kind of metric or by benchmark, each from bits to what may be lost.
 
-    The tolerance of an ``accuracy`` is a difference of proportions (0.03: three points), that of a ``perplexity`` the
-    largest ratio to the baseline (1.02: two percent more).
+    The tolerance of an ``accuracy`` is a difference of proportions (0.03: three points), that of a ``prob`` a
+    difference of mean probabilities, that of a ``perplexity`` the largest ratio to the baseline (1.02: two percent
+    more).
     """
 
     tables: Mapping[str, Table]
@@ -51,23 +53,25 @@ class Tolerances:
     def of(self, benchmark: str, kind: str, bits: int) -> float:
         """The tolerance of a benchmark at a width; a width between two rows takes the stricter, wider one's.
 
-        A benchmark's own rows come before its kind's.
+        A benchmark's own rows come before its kind's. They are for an accuracy or a perplexity, and not for a ``prob``,
+        which has another size.
 
         Raises:
             QllmError: if the benchmark's own tolerance is not one for its kind.
         """
-        table = {**self.tables[kind], **self.tables.get(benchmark, {})}
+        own = {} if kind == "prob" else self.tables.get(benchmark, {})
+        table = {**self.tables[kind], **own}
         above = [width for width in table if width >= bits]
         return check(table[min(above) if above else max(table)], kind, benchmark)
 
 
 def check(value: object, kind: str | None, what: str) -> float:
-    """``value`` as a tolerance of that kind (None: of either).
+    """``value`` as a tolerance of that kind (None: of any).
 
     Raises:
-        QllmError: unless it is a number in range: from 0 below 1 for an accuracy, from 1 for a perplexity.
+        QllmError: unless it is a number in range: from 0 below 1 for an accuracy or a prob, from 1 for a perplexity.
     """
-    low, high = {"accuracy": (0, 1), "perplexity": (1, 100)}.get(kind or "", (0, 100))
+    low, high = {"accuracy": (0, 1), "prob": (0, 1), "perplexity": (1, 100)}.get(kind or "", (0, 100))
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
         raise QllmError(
             f"{what}: the tolerance {value!r} is out of range; expected a difference of proportions such as 0.03, or "

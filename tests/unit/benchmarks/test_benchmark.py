@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog, kind_of_metric, table_of
 from pytest_qllm.benchmarks.catalog import BUILTIN
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.tolerance import DEFAULTS
@@ -19,7 +19,15 @@ PIQA = BenchmarkCatalog().get("piqa")
 def test_all_but_a_perplexity_have_the_tolerances_of_an_accuracy():
     kinds = {benchmark.name: benchmark.kind for benchmark in BUILTIN}
     assert {name for name, kind in kinds.items() if kind == "perplexity"} == {"story_perplexity"}
-    assert set(kinds.values()) == set(DEFAULTS) == {"accuracy", "perplexity"}
+    assert set(kinds.values()) == set(DEFAULTS) - {"prob"} == {"accuracy", "perplexity"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind", "table"),
+    [("acc", "accuracy", "accuracy"), ("perplexity", "perplexity", "perplexity"), ("prob", "soft", "prob")],
+)
+def test_statistics_and_tolerances_go_by_the_metric_that_is_asked_for(metric, kind, table):
+    assert (kind_of_metric(metric), table_of(metric)) == (kind, table)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,17 @@ def strict(text: str):
 
 def test_baselines_verdicts_and_errors_are_apart():
     content = made(BASELINE, VERDICT, errors=[ERROR])
-    assert list(content) == ["schema", "provenance", "baselines", "verdicts", "session", "pooled", "kernels", "errors"]
+    assert list(content) == [
+        "schema",
+        "provenance",
+        "items",
+        "baselines",
+        "verdicts",
+        "session",
+        "pooled",
+        "kernels",
+        "errors",
+    ]
     assert content["schema"] == SCHEMA == "pytest-qllm/1"
     assert content["provenance"] == PROVENANCE
     assert [one["benchmark"] for one in content["baselines"]] == ["piqa"]
@@ -69,6 +79,7 @@ def test_a_baseline_is_its_score():
             "scale": "difference",
             "n": 200,
             "baseline": 0.65,
+            "against": None,
             "provenance": {"weights": "a"},
         }
     ]

@@ -31,7 +31,7 @@ def test_the_defaults_hold_where_nothing_is_said(kind):
 
 def test_the_defaults_are_those_of_the_documentation():
     page = (Path(__file__).parents[3] / "docs/explanation/tolerances.md").read_text()
-    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \| (0\.\d+) \|$", page, re.MULTILINE)
     for column, kind in enumerate(DEFAULTS, 1):
         assert {int(row[0]): float(row[column]) for row in rows} == DEFAULTS[kind]
 
@@ -54,6 +54,12 @@ def test_a_benchmark_s_own_table_goes_before_its_kind_s():
     assert tolerances.of("hellaswag", "accuracy", 8) == 0.01
     assert tolerances.of("hellaswag", "accuracy", 4) == 0.05
     assert tolerances.of("arc_easy", "accuracy", 4) == 0.04
+
+
+def test_a_benchmark_s_own_table_is_not_for_its_graded_score():
+    tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n4 = 0.05\n[tool.qllm.tolerances.prob]\n4 = 0.02")
+    assert tolerances.of("hellaswag", "prob", 4) == 0.02
+    assert tolerances.of("hellaswag", "prob", 8) == DEFAULTS["prob"][8] < DEFAULTS["accuracy"][8]
 
 
 def test_a_width_that_the_benchmark_s_table_does_not_reach_falls_back_to_its_kind():
@@ -140,7 +146,7 @@ def test_a_name_that_is_neither_kind_nor_benchmark_is_refused_with_those_that_ar
         from_tables({name: {"4": 0.05}})
     line = str(refused.value)
     assert line.startswith(f"pyproject.toml: tolerances for {name!r}, which is neither a kind nor a benchmark")
-    assert "accuracy, perplexity, hellaswag, arc_easy, wikitext" in line
+    assert "accuracy, perplexity, prob, hellaswag, arc_easy, wikitext" in line
 
 
 @pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])
