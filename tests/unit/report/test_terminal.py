@@ -125,7 +125,7 @@ def test_two_verdicts_on_one_benchmark_are_both_seen(metric):
 
 def test_what_changed_since_a_release_is_not_what_was_expected_of_the_baseline():
     change = Change(400, 0.4, 0.5, 0.1, (0.05, 0.15), "exact")
-    since = Trend("old.json", "2026-01-01T00:00:00", "m", "PASS", regime=change)
+    since = Trend("old.json", "2026-01-01T00:00:00", "m", verdict="PASS", regime=change)
     known = Acceptance("for tests only", 0.4, True, "xfail", True, 400, (-0.2, -0.1))
     shown = lines([record("bnb-nf4", "piqa", "FAIL", -0.15, expected=known, against=since.to_json())])
     assert [line for line in shown if line.startswith("bnb-nf4")] == ["bnb-nf4  xfail -15.0", "bnb-nf4  PASS +10.0"]
