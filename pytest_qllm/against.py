@@ -73,15 +73,21 @@ class Previous:
         except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             raise QllmError(f"--qllm-against: {given} is no qllm.json of pytest-qllm ({_line(error)})") from error
 
-    def compare(self, record: Record, kind: Kind, baseline: Sample, candidate: Sample | None) -> Trend:
+    def compare(
+        self, record: Record, kind: Kind, baseline: Sample, candidate: Sample | None, alpha: float = 0.05
+    ) -> Trend:
         """What changed since then in the regime of a record (without ``candidate``: in the baseline).
 
         Not compared, with the reason: a regime, benchmark or metric that the previous release does not have, no common
-        item, or texts that another tokenizer cut into other numbers of tokens.
+        item, or texts that another tokenizer cut into other numbers of tokens. ``alpha`` is the error of each limit.
         """
         told = self._told.get((record.regime, record.benchmark), {})
         plain = Trend(
-            self.file, self.time, str(told.get("model", self._model)), differs=_differences(told, record.provenance)
+            self.file,
+            self.time,
+            str(told.get("model", self._model)),
+            alpha=alpha,
+            differs=_differences(told, record.provenance),
         )
         sample = baseline if candidate is None else candidate
         found = self._column(record.benchmark, record.metric, record.regime)
@@ -93,10 +99,10 @@ class Previous:
         if reason:
             return replace(plain, reason=reason)
         before = self._column(record.benchmark, record.metric, items.BASELINE)
-        drift = None if isinstance(before, str) else _change(kind, before, baseline, common)
+        drift = None if isinstance(before, str) else _change(kind, before, baseline, common, alpha)
         if candidate is None:
             return replace(plain, baseline=drift)
-        trend = replace(plain, baseline=drift, regime=_change(kind, found, candidate, common))
+        trend = replace(plain, baseline=drift, regime=_change(kind, found, candidate, common, alpha))
         return _judged(trend, kind, record, *_pair(found, candidate, common))
 
     def _column(self, benchmark: str, metric: str, regime: str) -> _Column | str:
@@ -119,10 +125,10 @@ def _judged(trend: Trend, kind: Kind, record: Record, then: Sample, now: Sample)
     from pytest_qllm.verdict.verdict import Outcome, judge, lacks_signal
 
     assert record.tolerance is not None
-    if lacks_signal(then, kind, record.tolerance) is not None:
+    if lacks_signal(then, kind, record.tolerance, alpha=trend.alpha) is not None:
         reason = "it was too close to chance for these items to tell a loss"
         return replace(trend, verdict=str(Outcome.NO_SIGNAL), reason=reason)
-    verdict = judge(then, now, kind, record.tolerance)
+    verdict = judge(then, now, kind, record.tolerance, alpha=trend.alpha, signal_alpha=trend.alpha)
     evidence = verdict.evidence
     return replace(
         trend,
@@ -133,17 +139,16 @@ def _judged(trend: Trend, kind: Kind, record: Record, then: Sample, now: Sample)
     )
 
 
-def _change(kind: Kind, then: _Column, now: Sample, common: Sequence[int]) -> Change | None:
+def _change(kind: Kind, then: _Column, now: Sample, common: Sequence[int], alpha: float) -> Change | None:
     """The effect with its limits; None where the previous release lacks one of the items."""
     from pytest_qllm.verdict.compare import compare
-    from pytest_qllm.verdict.paired import ALPHA
     from pytest_qllm.verdict.verdict import mean_score
 
     if any(now.ids[at] not in then.scores for at in common):
         return None
     before, after = _pair(then, now, common)
     # The tolerance moves the p-values alone, which are not used here.
-    found = compare(kind, before, after, 1.0 if kind.scale == "ratio" else 0.0, ALPHA)
+    found = compare(kind, before, after, 1.0 if kind.scale == "ratio" else 0.0, alpha)
     return Change(
         len(common),
         mean_score(before, kind),

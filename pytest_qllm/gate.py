@@ -76,7 +76,7 @@ class Gate:
         measurement = self.laboratory.measure(self.baseline, prepared, items)
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
-        record = self._itemized(record, question.kind, sample, None)
+        record = self._itemized(record, question, sample, None)
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
@@ -127,7 +127,7 @@ class Gate:
             answer = _with(answer, verdict, verdict.evidence)
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
             answer = replace(answer, beside=_beside(question, *pair))
-            answer = self._itemized(answer, kind, *(one.sample(question.metric) for one in pair))
+            answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
         if question.expected is None:
             return answer
         most: float | None = None
@@ -136,17 +136,21 @@ class Gate:
             most = float(first.scores.mean() - first.chance.mean())
         return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
 
-    def _itemized(self, record: Record, kind: Kind, baseline: Sample, candidate: Sample | None) -> Record:
+    def _itemized(self, record: Record, question: Question, baseline: Sample, candidate: Sample | None) -> Record:
         """With the scores of the single items, and what changed since the previous release."""
         scores = Scores(
             baseline.ids,
             baseline.scores.tolist(),
             () if candidate is None else candidate.scores.tolist(),
-            baseline.weights.tolist() if kind is Kind.PERPLEXITY else (),
+            baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
             baseline.clusters or (),
         )
-        trend = None if self.previous is None else self.previous.compare(record, kind, baseline, candidate)
-        return replace(record, scores=scores.to_json(), against=None if trend is None else trend.to_json())
+        record = replace(record, scores=scores.to_json())
+        if self.previous is None:
+            return record
+        alpha = question.design.alpha
+        trend = self.previous.compare(record, question.kind, baseline, candidate, alpha)
+        return replace(record, against=trend.to_json())
 
     def kernel(self, regime: Regime) -> KernelRecord:
         """Whether the library's kernels compute what the regime's weights say.

@@ -58,7 +58,7 @@ def _since(records: Sequence[Record], regimes: Sequence[str], width: int) -> Ite
     if not found:
         return
     compared = [
-        replace(record, outcome=since.verdict, effect=since.regime.effect)
+        replace(record, outcome=since.verdict, effect=since.regime.effect, expected=None)
         for record, since in found
         if since.regime is not None and since.verdict is not None
     ]

@@ -17,7 +17,7 @@ class Change:
     Attributes:
         n: common items.
         previous, now: the metric on them.
-        effect: now minus previous, or over it for a perplexity; ``ci`` are its one-sided 95 % limits (None: unbounded).
+        effect: now minus previous, or over it for a perplexity; ``ci`` are its one-sided limits (None: unbounded).
     """
 
     n: int
@@ -42,6 +42,7 @@ class Trend:
         file: the previous report, as it was given.
         time: when that was written.
         model: what was gated then.
+        alpha: error of each limit, and of each verdict; the items are looked at once.
         verdict: PASS, FAIL, INCONCLUSIVE or NO_SIGNAL by today's tolerance; None where nothing was compared, and for a
             baseline, which has no tolerance.
         reason: why nothing was compared, or why there is no verdict.
@@ -54,6 +55,7 @@ class Trend:
     file: str
     time: str
     model: str
+    alpha: float = 0.05
     verdict: str | None = None
     reason: str = ""
     items: int | None = None
@@ -86,10 +88,11 @@ class Trend:
         rows = [
             ("previous", f"{record.metric} {record.score(change.previous)} in {self.name}, {self._items(change)}"),
         ]
+        sure = f" (each bound one-sided, {100 * (1 - self.alpha):.4g} %)"
         if self.regime is not None:
             verdict = f": {self.verdict}" if self.verdict else ""
             why = f" ({self.reason})" if self.reason else ""
-            rows.append(("since then", f"{extent(self.regime, record)}{verdict}{why}"))
+            rows.append(("since then", f"{extent(self.regime, record)}{sure}{verdict}{why}"))
         if self.baseline is not None:
             rows.append(("  baseline", extent(self.baseline, record)))
         if self.differs:

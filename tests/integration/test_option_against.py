@@ -91,7 +91,7 @@ def test_a_loss_since_then_fails_and_says_so(suite: Suite) -> None:
         [
             "FAIL: lambada on mine *",
             "  previous    acc * % in reports-1.3/qllm.json of 20*, on * items that both have",
-            "  since then  -*, between -* and -*, * broken, * mended: FAIL",
+            "  since then  -*, between -* and -*, * broken, * mended (each bound one-sided, 95 %): FAIL",
             "    baseline  +0.0, between -* and +*, 0 broken, 0 mended",
             "    not as then regime",
         ]

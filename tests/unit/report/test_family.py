@@ -106,6 +106,9 @@ class TestPooled:
     def test_one_that_stopped_early_spoils_the_dimension(self):
         assert pooled([ONE, OTHER, replace(PASS, n=80)]) == []
 
+    def test_probabilities_are_not_pooled_with_accuracies(self):
+        assert pooled([ONE, replace(OTHER, metric="prob")]) == []
+
 
 def test_the_report_has_it_all():
     content = document([one.to_json() for one in (ONE, OTHER, PASS)], [], {})

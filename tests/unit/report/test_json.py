@@ -79,6 +79,7 @@ def test_a_baseline_is_its_score():
             "scale": "difference",
             "n": 200,
             "baseline": 0.65,
+            "noise": None,
             "against": None,
             "provenance": {"weights": "a"},
         }

@@ -88,7 +88,8 @@ class TestMessage:
     def test_of_an_inconclusive_one_says_what_decides_it(self):
         message = replace(FAILED, outcome="INCONCLUSIVE").message("")
         assert (
-            "the loss is neither proven smaller nor proven larger; more items decide it (--qllm-max-items)" in message
+            "the loss is neither proven smaller nor proven larger; more items decide it (`items=` of the gate)"
+            in message
         )
 
     def test_has_the_reason_where_there_is_one(self):

@@ -6,6 +6,8 @@ import pytest
 
 from pytest_qllm.report.record import Record
 from pytest_qllm.report.terminal import summary
+from pytest_qllm.report.trend import Change, Trend
+from pytest_qllm.verdict.expected import Acceptance
 
 REGIMES = ("fp16", "bnb-int8", "bnb-nf4", "gptq-4bit")
 NAMES = ("arc_easy", "arc_challenge", "hellaswag", "piqa", "winogrande", "boolq", "sciq", "mmlu", "gsm8k", "lambada")
@@ -119,3 +121,11 @@ def test_a_row_has_the_colour_of_its_worst_verdict(outcomes, colour):
 def test_two_verdicts_on_one_benchmark_are_both_seen(metric):
     records = [record("bnb-nf4", "piqa", "FAIL", -0.2), record("bnb-nf4", "piqa", "PASS", 0.0, metric=metric)]
     assert "FAIL -20.0" in "\n".join(lines(records))
+
+
+def test_what_changed_since_a_release_is_not_what_was_expected_of_the_baseline():
+    change = Change(400, 0.4, 0.5, 0.1, (0.05, 0.15), "exact")
+    since = Trend("old.json", "2026-01-01T00:00:00", "m", verdict="PASS", regime=change)
+    known = Acceptance("for tests only", 0.4, True, "xfail", True, 400, (-0.2, -0.1))
+    shown = lines([record("bnb-nf4", "piqa", "FAIL", -0.15, expected=known, against=since.to_json())])
+    assert [line for line in shown if line.startswith("bnb-nf4")] == ["bnb-nf4  xfail -15.0", "bnb-nf4  PASS +10.0"]
