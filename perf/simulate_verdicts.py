@@ -234,8 +234,13 @@ def line(case: Case) -> str:
     )
 
 
+ANSWERS = ("independent", "planned", "clusters", "graded")
+"""Cases of answers that flip, which the goals are set for; texts, soft and adjusted scores stand by kind."""
+
+
 def summarize(cases: list[Case]) -> dict[str, object]:
-    wrong = [case for case in cases if case.effect == 1]
+    every = [case for case in cases if case.effect == 1]
+    wrong = [case for case in every if case.kind in ANSWERS]
     planned = [case for case in cases if case.fixed is not None]
 
     def ratios(effect: int) -> list[float]:
@@ -254,10 +259,10 @@ def summarize(cases: list[Case]) -> dict[str, object]:
         "items_ratio_largest": max(case.largest_ratio or 0.0 for case in planned),
         "by_kind": {
             kind: {
-                "wrong_pass": max(case.passed for case in wrong if case.kind == kind),
-                "wrong_fail": max(case.failed for case in wrong if case.kind == kind),
+                "wrong_pass": max(case.passed for case in every if case.kind == kind),
+                "wrong_fail": max(case.failed for case in every if case.kind == kind),
             }
-            for kind in dict.fromkeys(case.kind for case in wrong)
+            for kind in dict.fromkeys(case.kind for case in every)
         },
     }
 

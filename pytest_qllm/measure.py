@@ -43,8 +43,9 @@ SCORES = 2
 """Part of the store's key: counted up whenever there are other metrics of the same answers (2: ``prob``)."""
 
 NOISE_ITEMS = 8
-NOISE_GENERATIONS = 2
-"""Items that are scored again for the noise floor: eight show how far a log-likelihood moves."""
+NOISE_ITEMS_LONG = 2
+"""Items that are scored again for the noise floor: eight show how far a log-likelihood moves. Of texts and generations,
+each of which has hundreds of tokens, two."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,8 @@ class Laboratory:
 
     def _again(self, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[ItemScore]:
         """Scores of the first items by the baseline, each in other company than in its measurement."""
-        generated = items[0].output_type == "generate_until"
-        some = items[: NOISE_GENERATIONS if generated else NOISE_ITEMS]
+        is_long = items[0].output_type in ("generate_until", "loglikelihood_rolling")
+        some = items[: NOISE_ITEMS_LONG if is_long else NOISE_ITEMS]
         place = ("again", digest(self._identity(BASELINE, benchmark)), _name(some))
 
         def read() -> list[ItemScore] | None:

@@ -60,7 +60,7 @@ def power_of(available: int, tolerance: float, bits: int, design: Design) -> Pow
     )
 
 
-LEAST = 100
+LEAST = 80
 """Items that are planned at least: what a width is expected to do is no more than a guess."""
 
 

@@ -150,7 +150,7 @@ BUILTIN: tuple[Benchmark, ...] = (
         "qllm:story_perplexity.yaml",
         "perplexity",
         100,
-        16,
+        40,
         _requests("coqa/bpb_0shot", "validation"),
         "stanfordnlp/coqa",
         chunk=8,

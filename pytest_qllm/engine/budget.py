@@ -48,6 +48,7 @@ def budget_for(model: PreTrainedModel) -> Budget:
         memory = psutil.virtual_memory().total
     config = model.config.get_text_config()
     width, inner = config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    inner = max(inner) if isinstance(inner, list | tuple) else inner  # a width for each layer
     each = (8 * width + 4 * inner) * next(model.parameters()).element_size()  # activations alive at once, per token
     fitting = max(64, memory // 16 // each)
     return Budget(min(_MOST.get(device.type, 2048), 2 ** (fitting.bit_length() - 1)), memory // 8)

@@ -41,7 +41,9 @@ class Encoder:
             return self._encoded(context, targets)
         stripped = request.context.rstrip()
         whole = self._tokens(request.context + request.text)
-        context = self._context(stripped) if stripped else (self.beginning,)
+        if not stripped:
+            return self._encoded((self.beginning,), whole[1:] if whole[0] == self.beginning else whole)
+        context = self._context(stripped)
         return self._encoded(context, whole[len(context) :])
 
     def windows(self, text: str) -> list[Encoded]:

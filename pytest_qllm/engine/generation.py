@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pytest_qllm.engine.attention import Slots
+from pytest_qllm.engine.attention import Kept, Slots
 from pytest_qllm.engine.engine import Generated, Generation
 from pytest_qllm.engine.packing import Row, leading
 from pytest_qllm.engine.runner import Runner
@@ -17,29 +18,31 @@ from pytest_qllm.engine.runner import Runner
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-_UNSUPPORTED = (
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "encoder_no_repeat_ngram_size",
-    "exponential_decay_length_penalty",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "guidance_scale",
-    "min_length",
-    "min_new_tokens",
-    "min_p",
-    "no_repeat_ngram_size",
-    "sequence_bias",
-    "suppress_tokens",
-    "typical_p",
-    "watermarking_config",
-)
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "bad_words_ids": (),
+    "begin_suppress_tokens": ([],),
+    "encoder_no_repeat_ngram_size": (0,),
+    "encoder_repetition_penalty": (1.0,),
+    "exponential_decay_length_penalty": (),
+    "forced_bos_token_id": (),
+    "forced_eos_token_id": (),
+    "guidance_scale": (1.0,),
+    "min_length": (0,),
+    "min_new_tokens": (0,),
+    "min_p": (0.0,),
+    "no_repeat_ngram_size": (0,),
+    "num_beams": (1,),
+    "sequence_bias": (),
+    "suppress_tokens": ([],),
+    "typical_p": (1.0,),
+    "watermarking_config": (),
+}
+"""Settings that only transformers knows, each with the values (beside None) that change nothing."""
 
 
 def unsupported(config: GenerationConfig) -> list[str]:
     """Settings of a model's own generation config that change the choice of a token and only transformers knows."""
-    neutral: tuple[Any, ...] = (None, False, 0, 1, [], {})
-    return [name for name in _UNSUPPORTED if getattr(config, name, None) not in neutral]
+    return [name for name, neutral in _UNSUPPORTED.items() if getattr(config, name, None) not in (None, *neutral)]
 
 
 @dataclass
@@ -114,9 +117,9 @@ class Ending:
         self.eos = frozenset(eos)
 
     def is_over(self, request: Generation, made: Sequence[int]) -> bool:
-        return made[-1] in self.eos or len(made) >= request.limit or self._stopped(request, made)
+        return made[-1] in self.eos or len(made) >= request.limit or self.stopped(request, made)
 
-    def _stopped(self, request: Generation, made: Sequence[int]) -> bool:
+    def stopped(self, request: Generation, made: Sequence[int]) -> bool:
         # Every token but a part of a character has a character at least, so that these reach back to the stop's begin.
         longest = max((len(stop.encode()) for stop in request.until), default=0)
         tail = self.tokenizer.decode(made[-longest - 4 :]) if longest else ""
@@ -124,7 +127,7 @@ class Ending:
 
     def result(self, request: Generation, made: Sequence[int]) -> Generated:
         text = self.tokenizer.decode(made, skip_special_tokens=True)
-        hit_limit = len(made) >= request.limit and made[-1] not in self.eos and not self._stopped(request, made)
+        hit_limit = len(made) >= request.limit and made[-1] not in self.eos and not self.stopped(request, made)
         return Generated(cut(text, request.until), len(made), hit_limit)
 
 
@@ -153,7 +156,11 @@ def generate(runner: Runner, generations: Sequence[Ongoing], ending: Ending) -> 
                 for _ in range(leading([len(one.row().tokens) for one in first], runner.budget.tokens))
             ]
             rows = [one.row() for one in batch]
-            hidden, kept = runner.rows(rows, keep=True)
+            read: list[tuple[torch.Tensor, Kept | None]] = []
+            if not runner.fits(len(rows), partial(_read, runner, rows, read)):
+                pending.extendleft(reversed(batch))
+                continue
+            hidden, kept = read[0]
             assert kept is not None
             if slots is None:
                 length = max(one.room for one in generations)
@@ -180,6 +187,10 @@ def generate(runner: Runner, generations: Sequence[Ongoing], ending: Ending) -> 
                 active.pop()
 
 
+def _read(runner: Runner, rows: Sequence[Row], into: list[tuple[torch.Tensor, Kept | None]]) -> None:
+    into.append(runner.rows(rows, keep=True))
+
+
 def _choose(logits: torch.Tensor, generations: Sequence[Ongoing]) -> None:
     """Append the next token to each generation, by logits of shape (generations, vocabulary)."""
     likeliest = logits.argmax(-1).tolist()
@@ -187,10 +198,18 @@ def _choose(logits: torch.Tensor, generations: Sequence[Ongoing]) -> None:
         one.made.append(token if one.choice.is_plain else one.choice([*one.prompt, *one.made], row))
 
 
-def by_transformers(
-    model: Any, prompt: Sequence[int], request: Generation, tokenizer: PreTrainedTokenizerBase
-) -> list[int]:
-    """The tokens that transformers' own ``generate`` makes for one prompt alone."""
+def by_transformers(model: Any, prompt: Sequence[int], request: Generation, ending: Ending) -> list[int]:
+    """The tokens that transformers' own ``generate`` makes for one prompt alone.
+
+    Stop strings are sought in the answer alone, as lm-eval does it; its own search begins in the prompt.
+    """
+    from transformers import StoppingCriteriaList
+
+    def over(input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        made = input_ids[0, len(prompt) :].tolist()
+        return torch.tensor([ending.stopped(request, made)], device=input_ids.device)
+
+    tokenizer = ending.tokenizer
     ids = torch.tensor([prompt], device=model.device)
     options: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
     if request.temperature:
@@ -208,8 +227,7 @@ def by_transformers(
             attention_mask=torch.ones_like(ids),
             max_new_tokens=request.limit,
             pad_token_id=pad,
-            stop_strings=[stop for stop in request.until if stop] or None,
-            tokenizer=tokenizer,
+            stopping_criteria=StoppingCriteriaList([over]),
             **options,
         )
     return [int(token) for token in made[0, len(prompt) :]]

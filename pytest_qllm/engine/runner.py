@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -140,16 +140,25 @@ class Runner:
         start = 0
         while start < len(rows):
             batch = rows[start : start + leading([len(row.tokens) for row in rows[start:]], self.budget.tokens)]
-            try:
-                work(batch)
-            except torch.OutOfMemoryError:
-                if len(batch) == 1:
-                    raise
-                self._prefixes.clear()
-                torch.cuda.empty_cache()
-                self.budget.shrink()
-            else:
+            if self.fits(len(batch), partial(work, batch)):
                 start += len(batch)
+
+    def fits(self, rows: int, work: Callable[[], None]) -> bool:
+        """Do the work of so many rows; False if there was no memory for it, and the budget has been halved.
+
+        Raises:
+            torch.OutOfMemoryError: if a single row does not fit.
+        """
+        try:
+            work()
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+            self._prefixes.clear()
+            torch.cuda.empty_cache()
+            self.budget.shrink()
+            return False
+        return True
 
 
 @cache

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,7 +78,7 @@ class TorchEngine:
         if not self.packed or self._exceeds_window(longest) or unsupported(self.model.generation_config):
             with quiet():
                 pairs = zip(prompts, requests, strict=True)
-                made = [by_transformers(self.model, prompt, one, self.tokenizer) for prompt, one in pairs]
+                made = [by_transformers(self.model, prompt, one, ending) for prompt, one in pairs]
             self.runner.computed += sum(map(len, (*prompts, *made)))
             return [ending.result(request, tokens) for request, tokens in zip(requests, made, strict=True)]
         penalty = self.model.generation_config.repetition_penalty or 1.0
@@ -122,8 +124,8 @@ class TorchEngine:
             return float("inf")
         finally:
             self.packed = before
-        pairs = [*zip(plain, packed, strict=True), *zip(plain, decoded, strict=True)]
-        return max(abs(one - other) for one, other in pairs)
+        differences = [abs(one - other) for one, other in zip([*plain, *plain], [*packed, *decoded], strict=True)]
+        return max(differences) if all(map(isfinite, differences)) else float("inf")
 
     @torch.inference_mode()
     def _decoded(self, request: Continuation) -> float:
@@ -146,12 +148,26 @@ class TorchEngine:
         return total
 
     def _exceeds_window(self, sequences: Sequence[Sequence[int]]) -> bool:
-        """Whether a sliding window would hide what our attention, which knows no window, lets through."""
+        """Whether a sliding window would hide what our attention, which knows no window, lets through.
+
+        Or whether positions would be stretched, which depends on the longest row of a pass.
+        """
+        if self._has_longer_than_rope(sequences):
+            return True
         config = self.model.config.get_text_config()
         window = getattr(config, "sliding_window", None) or getattr(config, "attention_chunk_size", None)
         if not window or getattr(config, "use_sliding_window", True) is False:
             return False
         return any(len(one) >= window for one in sequences)
+
+    def _has_longer_than_rope(self, sequences: Sequence[Sequence[int]]) -> bool:
+        """Whether a row is so long that its positions are stretched (Phi-3's long variants, dynamic NTK)."""
+        config = self.model.config.get_text_config()
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("rope_type") not in ("longrope", "dynamic"):
+            return False
+        limit = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+        return any(len(one) > limit for one in sequences)
 
     def _score_packed(self, rows: Sequence[Row], observer: Observer | None = None) -> list[list[Scored]]:
         results: list[list[Scored]] = []
@@ -210,15 +226,25 @@ class TorchEngine:
 
     def _score_plainly(self, requests: Sequence[Encoded]) -> list[Scored]:
         """Each request a row of its own through the whole model, padded on the right, where causality hides it."""
-        results: list[Scored | None] = [None] * len(requests)
-        for batch in padded_batches([len(one.inputs) for one in requests], self.runner.budget.tokens):
+        results: dict[int, Scored] = {}
+        alone = self._has_longer_than_rope([one.inputs for one in requests])
+
+        def work(batch: Sequence[int]) -> None:
             ids = pad_sequence([torch.tensor(requests[at].inputs) for at in batch], batch_first=True)
-            self.runner.computed += ids.numel()
             logits = self.model(input_ids=ids.to(self.runner.device), use_cache=False).logits
+            self.runner.computed += ids.numel()
             for row, at in enumerate(batch):
                 inputs, targets = requests[at].inputs, requests[at].targets
                 results[at] = _score(logits[row, len(inputs) - len(targets) : len(inputs)], targets)
-        return [one for one in results if one is not None]
+
+        left = list(range(len(requests)))
+        while left:
+            lengths = [len(requests[at].inputs) for at in left]
+            first = next(padded_batches(lengths, 1 if alone else self.runner.budget.tokens))
+            batch = [left[at] for at in first]
+            if self.runner.fits(len(batch), partial(work, batch)):
+                left = [at for at in left if at not in results]
+        return [results[at] for at in range(len(requests))]
 
     def _observe_plainly(self, request: Encoded, observer: Observer) -> Scored:
         """A row of its own through the model's own attention, and then through its head."""

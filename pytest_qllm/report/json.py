@@ -81,7 +81,7 @@ def write(
 
 
 def _baseline(record: Record) -> dict[str, Any]:
-    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "against")
+    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against")
     content = record.to_json()
     return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
 

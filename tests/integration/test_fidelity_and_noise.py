@@ -61,7 +61,7 @@ def test_float32_has_no_noise_to_speak_of(suite: Suite) -> None:
     for regime in ("same", "destroyed"):
         for benchmark in ("lambada", "story_perplexity"):
             noise = suite.verdicts[regime, benchmark]["noise"]
-            assert noise["items"] == 8
+            assert noise["items"] == (8 if benchmark == "lambada" else 2)
             assert noise["flips"] == 0
             assert noise["largest"] < 1e-3
     (floor,) = {suite.verdicts[regime, "story_perplexity"]["noise"]["floor"] for regime in ("same", "destroyed")}

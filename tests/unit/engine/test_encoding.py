@@ -65,7 +65,6 @@ class TestContinuation:
         assert one.inputs == (1, *tokens("a"))
         assert one.targets == tokens("ab")
 
-    @pytest.mark.xfail(strict=True, reason="the first token of the text is taken for the context, which has none")
     def test_after_spaces_alone_has_no_context_but_the_token_before_a_text(self):
         """Where the tokenizer puts none there itself; lm-eval fails on such a context."""
         one = encoder_of().continuation(Continuation("\n", "ab"))

@@ -223,22 +223,17 @@ class TestRotaryFrequenciesThatChangeWithTheLength:
         engine = TorchEngine(long_model, tokenizer, packed=packed)
         assert scores(engine, probes()) == pytest.approx(loglikelihoods(long_model, tokenizer, probes()), abs=NATS)
 
-    @pytest.mark.xfail(
-        strict=True, reason="one long request in a batch changes the frequencies of the short ones, and of kept keys"
-    )
     @pytest.mark.parametrize("packed", [True, False])
     def test_short_requests_beside_a_long_one(self, long_model, tokenizer, packed):
         items = [*probes(), *long_items()]
         engine = TorchEngine(long_model, tokenizer, packed=packed)
         assert scores(engine, items) == pytest.approx(loglikelihoods(long_model, tokenizer, items), abs=NATS)
 
-    @pytest.mark.xfail(strict=True, reason="kept keys have the frequencies of the length at which they were made")
     def test_a_generation_that_grows_beyond_the_original_length(self, long_model, tokenizer):
         engine = TorchEngine(long_model, tokenizer, packed=True)
         _check_generations(engine, [replace(one, limit=40) for one in generations()[:4]])
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="the budget takes the width of the inner layer for a number")
 def test_layers_of_different_widths(tokenizer):
     fields = LLAMA.fields | {"intermediate_size": [64, 64], "head_dim": 8, "num_kv_shared_layers": 0}
     sizes = {"vocab_size_per_layer_input": 99, "hidden_size_per_layer_input": 8, "laurel_rank": 4}

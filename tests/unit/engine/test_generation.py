@@ -263,7 +263,6 @@ class TestUnsupported:
     def test_each_setting_that_only_transformers_knows(self, name, value):
         assert unsupported(GenerationConfig(**{name: value})) == [name]
 
-    @pytest.mark.xfail(strict=True, reason="it is not in the list, or its value is taken for the neutral one")
     @pytest.mark.parametrize(
         ("name", "value"),
         [
