@@ -22,6 +22,8 @@ from pytest_qllm.quiet import quiet
 from pytest_qllm.store import Store, digest
 
 _GENERATION_LIMIT = 256  # lm-eval's default for a task that names none (max_gen_toks of its `hf` model)
+_LIMIT_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # those that lm-eval takes
+_TOP_K = 50  # transformers' default where something is sampled
 _ITEM_FORMAT = 2  # of the items in the store
 _PROBED = 8  # documents whose contexts tell what all contexts of a subset begin with
 
@@ -60,10 +62,10 @@ class Item:
         return Generation(
             context,
             tuple([until] if isinstance(until, str) else until),
-            int(options.get("max_gen_toks", _GENERATION_LIMIT)),
+            int(next((options[name] for name in _LIMIT_NAMES if name in options), _GENERATION_LIMIT)),
             self.shared,
             temperature=(temperature or 1.0) if samples else 0.0,
-            top_k=int(options.get("top_k") or 0),
+            top_k=int(options.get("top_k", _TOP_K) or 0) if samples else 0,
             top_p=float(options.get("top_p") or 1.0),
             seed=int(hashlib.sha256(f"{seed}:{self.id}".encode()).hexdigest()[:8], 16),
         )
@@ -167,6 +169,7 @@ class LmEvalBenchmark:
 
     def _prepare(self, count: int) -> list[Item]:
         ordered: list[tuple[str, str, Any]] = []
+        self._tasks.clear()  # lm-eval's sampler of shots goes on where it was left; items begin anew
         with quiet():
             for subset in self.benchmark.subsets or ("",):
                 documents = self._task(subset).eval_docs

@@ -99,11 +99,7 @@ def test_items_and_what_they_share_do_not_depend_on_how_many_there_are(make, sto
     "fields",
     [
         pytest.param(FIXED, id="fixed"),
-        pytest.param(
-            {},
-            id="drawn",
-            marks=pytest.mark.xfail(strict=True, reason="lm-eval's sampler goes on where the last call left it"),
-        ),
+        pytest.param({}, id="drawn"),
     ],
 )
 def test_items_do_not_depend_on_what_was_asked_of_the_benchmark_before(make, store, fields):
@@ -208,12 +204,10 @@ class TestGeneration:
         assert self.request(make, store, until=["\n"], max_gen_toks=7).limit == 7
         assert self.request(make, store, until=["\n"]).limit == 256
 
-    @pytest.mark.xfail(strict=True, reason="lm-eval's other names for the limit are not read")
     @pytest.mark.parametrize("name", ["max_new_tokens", "max_tokens", "max_completion_tokens"])
     def test_has_the_limit_of_its_task_by_any_name_that_lm_eval_takes(self, make, store, name):
         assert self.request(make, store, until=["\n"], **{name: 7}).limit == 7
 
-    @pytest.mark.xfail(strict=True, reason="transformers takes the 50 likeliest where a task that samples does not say")
     def test_samples_from_as_many_tokens_as_lm_eval_by_default(self, make, store):
         assert self.request(make, store, until=["\n"], do_sample=True, temperature=0.7).top_k == 50
 

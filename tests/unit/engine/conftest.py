@@ -24,6 +24,6 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def tokenizer():
-    from families import tokenizer_of
+    from engine.families import tokenizer_of
 
     return tokenizer_of()

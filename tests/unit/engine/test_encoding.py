@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from families import LLAMA, MAX_LENGTH, PRINTABLE, tokenizer_of
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig
 
+from engine.families import LLAMA, MAX_LENGTH, PRINTABLE, tokenizer_of
 from pytest_qllm.engine.encoding import MIN_PREFIX, Encoder
 from pytest_qllm.engine.engine import Continuation, Generation
 from pytest_qllm.errors import QllmError

@@ -8,9 +8,19 @@ from itertools import cycle
 import pytest
 import torch
 import transformers
-from families import FAMILIES, LLAMA, MAX_LENGTH, SHOTS, WINDOW, Packing, generated_ids, loglikelihoods, random_model
 from transformers import LlamaForCausalLM, LlamaModel
 
+from engine.families import (
+    FAMILIES,
+    LLAMA,
+    MAX_LENGTH,
+    SHOTS,
+    WINDOW,
+    Packing,
+    generated_ids,
+    loglikelihoods,
+    random_model,
+)
 from pytest_qllm.engine.attention import NAME
 from pytest_qllm.engine.engine import Continuation, Generation
 from pytest_qllm.engine.torch_engine import TorchEngine

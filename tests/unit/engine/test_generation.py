@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import tokenizer_of
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig, LogitsProcessorList
 from transformers.generation import logits_process as known
 
+from engine.families import tokenizer_of
 from pytest_qllm.engine.engine import Generated, Generation
 from pytest_qllm.engine.generation import Choice, Ending, cut, unsupported
 

@@ -7,8 +7,8 @@ from math import isfinite, isnan
 
 import pytest
 import torch
-from families import LLAMA, MAX_LENGTH, SHOTS, generated_ids, loglikelihoods, random_model, tokenizer_of
 
+from engine.families import LLAMA, MAX_LENGTH, SHOTS, generated_ids, loglikelihoods, random_model, tokenizer_of
 from pytest_qllm.engine import attention
 from pytest_qllm.engine.budget import Budget
 from pytest_qllm.engine.engine import Continuation, Generation
