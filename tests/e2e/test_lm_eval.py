@@ -69,7 +69,7 @@ def test_scores_are_those_of_lm_eval(name, cache, model_and_tokenizer):
         if packed:
             assert len(scores) == ITEMS
             (results,) = theirs["results"].values()
-            for metric in set(scores[0].metrics):
+            for metric in set(scores[0].metrics) - {"prob"}:  # ours, which lm-eval has not
                 mean = sum(score.metrics[metric] for score in scores) / ITEMS
                 assert mean == pytest.approx(results[f"{metric},none"])
 
