@@ -114,6 +114,9 @@ class Slots:
         for layer, (keys, values) in enumerate(zip(kept.keys, kept.values, strict=True)):
             self._keys[layer][at, :, : stop - start] = keys[:, start:stop]
             self._values[layer][at, :, : stop - start] = values[:, start:stop]
+            # What is masked weighs nothing, but nothing times NaN is NaN: none may be left of the slot's last user.
+            self._keys[layer][at, :, stop - start :] = 0
+            self._values[layer][at, :, stop - start :] = 0
         self.lengths.append(stop - start)
 
     def remove(self, at: int) -> None:
