@@ -28,7 +28,7 @@ from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.graded import right_choice
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
 from pytest_qllm.compute import choose
-from pytest_qllm.measure import BASELINE, Laboratory
+from pytest_qllm.measure import Laboratory
 from pytest_qllm.measurement import ItemScore
 from pytest_qllm.models import source
 from pytest_qllm.options import cache_directory
@@ -36,6 +36,7 @@ from pytest_qllm.regimes.catalog import RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import Store
 from pytest_qllm.verdict.soft import soft_score
+from pytest_qllm.workshop import BASELINE
 
 COLUMNS = (
     ("benchmark", "{:<14}"),

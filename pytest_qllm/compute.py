@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from pytest_qllm.errors import QllmError, UnavailableError
-from pytest_qllm.measure import Compute
 from pytest_qllm.store import digest
+from pytest_qllm.workshop import Compute
 
 
 def choose(dtype: str, device: str, workers: int, worker: int = 0) -> Compute:

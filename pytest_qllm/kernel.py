@@ -7,11 +7,12 @@ from typing import Any
 
 from pytest_qllm.compute import processor
 from pytest_qllm.errors import QllmError, UnavailableError
-from pytest_qllm.measure import Laboratory, engine_version
+from pytest_qllm.measure import Laboratory
 from pytest_qllm.regimes.backends import dense_backend
 from pytest_qllm.regimes.kernel import VERSION, Figures
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import digest
+from pytest_qllm.workshop import engine_version
 
 
 def probe(laboratory: Laboratory, regime: Regime) -> tuple[Figures, dict[str, Any]]:

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
-from math import isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
-from pytest_qllm.engine.engine import VERSION, Continuation
-from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
 from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
-from pytest_qllm.models.source import Checkpoint
-from pytest_qllm.regimes.backends import backend, dense_backend
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.speed import Speeds
-from pytest_qllm.store import Store, digest
+from pytest_qllm.store import digest
 from pytest_qllm.verdict import noise
 from pytest_qllm.verdict.fidelity import Fidelity, summarize
 from pytest_qllm.verdict.noise import NoiseFloor
+from pytest_qllm.workshop import BASELINE, Workshop, engine_version
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from pytest_qllm.benchmarks.benchmark import Benchmark
-    from pytest_qllm.engine.torch_engine import TorchEngine
-
-PACKING_TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
-"""Nats; a mask that a model ignores moves a log-likelihood by tens of nats, rounding by less than this."""
 
 SCORES = 2
 """Part of the store's key: counted up whenever there are other metrics of the same answers (2: ``prob``)."""
@@ -48,45 +32,8 @@ NOISE_ITEMS_LONG = 2
 each of which has hundreds of tokens, two."""
 
 
-@dataclass(frozen=True)
-class Compute:
-    """How scores are computed: dtype and device by name, and torch's threads."""
-
-    dtype: str
-    device: str
-    threads: int
-
-
-class Laboratory:
-    """Measures regimes of one checkpoint. Holds at most one model in memory: that of the last regime.
-
-    Weight-only regimes are scored with their dense weights where the backend can tell them, unless ``exact_kernels``.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Callable[[], Checkpoint],
-        data: DataSource,
-        compute: Compute,
-        seed: int,
-        store: Store,
-        *,
-        exact_kernels: bool = False,
-    ) -> None:
-        self._resolve = checkpoint
-        self.data = data
-        self.compute = compute
-        self.seed = seed
-        self.store = store
-        self.exact_kernels = exact_kernels
-        self._checkpoint: Checkpoint | None = None
-        self._engine: tuple[str, TorchEngine] | None = None
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        if self._checkpoint is None:
-            self._checkpoint = self._resolve()
-        return self._checkpoint
+class Laboratory(Workshop):
+    """Measures regimes of one checkpoint."""
 
     def benchmark(self, benchmark: Benchmark) -> LmEvalBenchmark:
         return LmEvalBenchmark(benchmark, self.data, self.seed)
@@ -244,136 +191,6 @@ class Laboratory:
             "scores": SCORES,
         }
 
-    def kernels(self, regime: Regime) -> str:
-        """What is scored: ``dense`` (plain matrix products) or ``exact`` (the library's own kernels).
-
-        Raises:
-            QllmError: if the regime's backend cannot be imported.
-        """
-        if regime.is_baseline:
-            return "dense"
-        with _attributed(regime, "make"):
-            return "exact" if self.exact_kernels or dense_backend(regime) is None else "dense"
-
-    def recipe(self, regime: Regime) -> dict[str, Any]:
-        """What decides the quantized weights, but for the checkpoint."""
-        recipe = regime.recipe()
-        return recipe | {"seed": self.seed} if "calibration" in regime.options else recipe
-
-    def engine(self, regime: Regime, items: Sequence[Item]) -> TorchEngine:
-        """The regime's model, loaded (and quantized, if the store has no artifact) at the first call."""
-        if self._engine is None or self._engine[0] != regime.name:
-            self.forget()
-            self._engine = (regime.name, self._load(regime))
-        engine = self._engine[1]
-        engine.packed = self._can_pack(regime, engine, items)
-        return engine
-
-    def forget(self) -> None:
-        """Free the memory of the model that was measured last."""
-        import gc
-
-        self._engine = None
-        gc.collect()
-
-    def _load(self, regime: Regime) -> TorchEngine:
-        try:
-            import torch
-
-            from pytest_qllm.engine.torch_engine import TorchEngine
-            from pytest_qllm.models.loader import load_dense, load_tokenizer
-        except ImportError as error:
-            raise UnavailableError(f"models need {error.name}: pip install 'pytest-qllm[model]'") from None
-        torch.set_num_threads(self.compute.threads)
-        dtype = getattr(torch, self.compute.dtype)
-        tokenizer = load_tokenizer(self.checkpoint.path)
-        if regime.is_baseline:
-            model = load_dense(self.checkpoint.path, dtype, self.compute.device)
-        else:
-            model = self.load(regime, self.kernels(regime))
-        highest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
-        if highest >= rows:
-            raise QllmError(
-                f"the tokenizer of {self.checkpoint.path} has token {highest}, the model's last is {rows - 1}: they do "
-                "not belong together"
-            )
-        return TorchEngine(model, tokenizer, packed=False)
-
-    def load(self, regime: Regime, kernels: str) -> PreTrainedModel:
-        """The regime's model, with ``dense`` weights or its ``exact`` kernels; quantized first, if need be."""
-        import torch
-
-        torch.set_num_threads(self.compute.threads)
-        artifact = self.artifact(regime)
-        self.store.progress(f"loading {regime.name}")
-        with _attributed(regime, "load", f" from {artifact}", "; if it is damaged, delete it: it is made again"):
-            dense = dense_backend(regime) if kernels == "dense" else None
-            load = backend(regime).load if dense is None else dense.dense
-            return load(artifact, getattr(torch, self.compute.dtype), self.compute.device)
-
-    def artifact(self, regime: Regime) -> Path:
-        """The quantized model in the store, made at the first call.
-
-        Raises:
-            QllmError: if the library fails; nothing of the attempt is kept.
-        """
-        from pytest_qllm.benchmarks.data import calibration_texts
-
-        key = digest([self.checkpoint.weights, self.checkpoint.tokenizer, self.recipe(regime)])
-
-        def make(into: Path) -> None:
-            self.store.progress(f"quantizing to {regime.name} (once)")
-            texts = calibration_texts(self.data.cache) if "calibration" in regime.options else []
-            with _attributed(regime, "make"):
-                backend(regime).build(regime, self.checkpoint.path, texts, self.seed, into)
-
-        return self.store.directory("artifacts", f"{regime.name}-{key}", make=make)
-
-    def _can_pack(self, regime: Regime, engine: TorchEngine, items: Sequence[Item]) -> bool:
-        """Whether the model's attention honours the tree mask: found on the baseline, kept in the store.
-
-        It is a property of the architecture. A regime that quantizes activations changes its scores with the batch,
-        so that its own plain and packed scores cannot tell.
-        """
-        place = ("packing", digest([self.checkpoint.weights, self.compute.dtype, engine_version()]))
-        known = self.store.read(*place)
-        if known is None:
-            with self.store.lock(f"packing-{place[1]}"):
-                known = self.store.read(*place)
-                if known is None:
-                    reference = engine if regime.is_baseline else self._load(BASELINE)
-                    found = reference.difference(_probes(items))
-                    known = {"largest_difference": found if isfinite(found) else None}
-                    self.store.write(known, *place)
-        difference, allowed = known["largest_difference"], PACKING_TOLERANCE[self.compute.dtype]
-        if difference is not None and difference <= allowed:
-            return True
-        cause = "cannot be packed" if difference is None else f"scores {difference:.2g} nats off when it is packed"
-        warnings.warn(
-            f"{self.checkpoint.name} {cause}: its attention does not know rows of ours, so every request is scored in "
-            "a row of its own, as transformers does it; the scores are right, and take several times as long",
-            QllmWarning,
-            stacklevel=2,
-        )
-        return False
-
-
-BASELINE = Regime("fp16", "none", 16)
-
-_PASSAGE = (
-    "The harbour of the old town lies between two hills. Fishing boats leave it before sunrise, and come back when the "
-    "market opens at seven. On Sundays the square stays empty until noon.\n\n"
-)
-
-
-def _probes(items: Sequence[Item]) -> list[list[Continuation]]:
-    """Requests that take every way through the engine: a shared beginning, a context, several continuations of it."""
-    texts = [" yes", " no, and nobody knows", " no, not at all"]
-    return [
-        [Continuation(_PASSAGE + item.requests[0][0][:1000], text, len(_PASSAGE)) for text in texts]
-        for item in items[:4]
-    ]
-
 
 def _has_flipped(one: ItemScore, other: ItemScore, metric: str) -> bool:
     """A probability moves with every rounding; what flips is the answer."""
@@ -392,26 +209,3 @@ def _name(chunk: Sequence[Item]) -> str:
 
 def _are_texts(items: Sequence[Item]) -> bool:
     return items[0].output_type == "loglikelihood_rolling"
-
-
-@contextmanager
-def _attributed(regime: Regime, deed: str, whence: str = "", advice: str = "") -> Iterator[None]:
-    """Each library raises errors of its own: the user needs its name and the first line."""
-    try:
-        yield
-    except (QllmError, MemoryError):
-        raise
-    except Exception as error:
-        if deed == "make" and isinstance(error, OSError):
-            raise  # the store knows a full disk
-        library = regime.library or regime.backend
-        raise QllmError(f"{library} cannot {deed} {regime.name}{whence} ({_told(error)}){advice}") from error
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-
-
-def engine_version() -> dict[str, Any]:
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")}
-    return {"version": VERSION, **versions}

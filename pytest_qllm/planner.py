@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_qllm.gate import Question
-from pytest_qllm.measure import BASELINE, Laboratory
+from pytest_qllm.measure import Laboratory
 from pytest_qllm.models.source import AbsentError, Checkpoint, parameters
 from pytest_qllm.plan import Plan, planned_items, power_of
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.verdict.verdict import Kind, lacks_signal
 from pytest_qllm.workload import Workload
+from pytest_qllm.workshop import BASELINE
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark

@@ -209,10 +209,10 @@ def test_a_full_disk_loses_nothing_that_was_measured(suite: Suite, monkeypatch: 
 def test_other_kernels_of_the_same_model_are_another_measurement(suite: Suite) -> None:
     """The version of the engine is part of the key."""
     suite.run()
-    from pytest_qllm import measure
+    from pytest_qllm import workshop
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "VERSION", measure.VERSION + 1)
+        patch.setattr(workshop, "VERSION", workshop.VERSION + 1)
         assert again(suite) == CHUNKS * 2
 
 
