@@ -97,6 +97,10 @@ class _Observed:
         self.key = key
         self.chunk = chunk
 
+    @property
+    def computed(self) -> int:
+        return self.engine.computed
+
     def continuations(self, items: Sequence[Sequence[Continuation]]) -> list[list[Scored]]:
         return self.engine.continuations(items)
 

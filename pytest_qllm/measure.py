@@ -151,10 +151,10 @@ class Laboratory(Workshop):
 
     def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
         engine = self.engine(regime, items)
-        before, start = engine.runner.computed, time.perf_counter()
+        before, start = engine.computed, time.perf_counter()
         asked = self._fidelity_store(benchmark).observed(engine, key, _name(items)) if _are_texts(items) else engine
         scores = benchmark.score(items, asked)
-        seconds, tokens = time.perf_counter() - start, engine.runner.computed - before
+        seconds, tokens = time.perf_counter() - start, engine.computed - before
         self.speeds.add(self.scored_as(regime), items[0].output_type, tokens, seconds)
         return scores
 

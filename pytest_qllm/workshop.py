@@ -137,13 +137,14 @@ class Workshop:
             return load(artifact, getattr(torch, self.compute.dtype), self.compute.device)
 
     def artifact(self, regime: Regime) -> Path:
-        """The quantized model in the store, made at the first call.
+        """The quantized model in the store, made at the first call; an adapter or a small cache is no part of it.
 
         Raises:
             QllmError: if the library fails; nothing of the attempt is kept.
         """
         from pytest_qllm.benchmarks.data import calibration_texts
 
+        regime = regime.base
         key = digest([self.checkpoint.weights, self.checkpoint.tokenizer, self.recipe(regime)])
 
         def make(into: Path) -> None:

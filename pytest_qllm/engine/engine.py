@@ -61,7 +61,14 @@ class Generated:
 
 
 class Engine(Protocol):
-    """Answers requests. A call is one batch of work: equal calls give equal answers, whatever ran before."""
+    """Answers requests. A call is one batch of work: equal calls give equal answers, whatever ran before.
+
+    Attributes:
+        computed: tokens that went through the model so far.
+    """
+
+    @property
+    def computed(self) -> int: ...
 
     def continuations(self, items: Sequence[Sequence[Continuation]]) -> list[list[Scored]]:
         """Score the continuations of each item; those of one item usually share their context."""

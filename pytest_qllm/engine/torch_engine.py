@@ -44,6 +44,10 @@ class TorchEngine:
         self.encoder = Encoder(tokenizer, model.config)
         self.runner = Runner(model, budget_for(model))
 
+    @property
+    def computed(self) -> int:
+        return self.runner.computed
+
     @torch.inference_mode()
     def continuations(self, items: Sequence[Sequence[Continuation]]) -> list[list[Scored]]:
         encoded = [[self.encoder.continuation(request) for request in item] for item in items]

@@ -1,61 +1,100 @@
-"""The regimes that can be chosen by name."""
+"""The regimes that can be chosen: by name, by a spec of a method's parameters, or by a table of the user's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_qllm.errors import QllmError
+from pytest_qllm.regimes import spec
+from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import BASELINE, Regime
 
+BACKENDS = ("bitsandbytes", "gptqmodel")
+"""Modules of ``backends`` in the order of `pytest-qllm list`. Each names its REGIMES and its METHODS, and imports its
+library only when it works."""
 
-def _bitsandbytes(name: str, method: str, bits: int, *, weight_only: bool, **options: object) -> Regime:
-    return Regime(name, method, bits, "bitsandbytes", "bitsandbytes", "bitsandbytes", weight_only, dict(options))
 
-
-def _gptq(bits: int) -> Regime:
-    # 64 and not the usual 128: the default model's hidden size of 576 is no multiple of 128, and its own weights lie
-    # on a grid of 32, on which 4 bits would look lossless.
-    options = {"group_size": 64, "symmetric": True, "calibration": {"corpus": "squad", "rows": 16, "tokens": 256}}
-    return Regime(f"gptq-{bits}bit", "GPTQ", bits, "gptqmodel", "gptqmodel", "gptq", True, options)
+def _declared(kind: str) -> Iterator[Regime | Method]:
+    for name in BACKENDS:
+        yield from getattr(importlib.import_module(f"pytest_qllm.regimes.backends.{name}"), kind, ())
 
 
 BUILTIN: tuple[Regime, ...] = (
     Regime(BASELINE, "none", 16),
-    _bitsandbytes("bnb-int8", "LLM.int8()", 8, weight_only=False, outlier_threshold=6.0),
-    _bitsandbytes("bnb-nf4", "NF4", 4, weight_only=True, block_size=64),
-    _bitsandbytes("bnb-fp4", "FP4", 4, weight_only=True, block_size=64),
-    *(_gptq(bits) for bits in (8, 4, 3, 2)),
+    *(one for one in _declared("REGIMES") if isinstance(one, Regime)),
 )
+METHODS: tuple[Method, ...] = tuple(one for one in _declared("METHODS") if isinstance(one, Method))
 
 # auto-gptq's checkpoint format lives on in GPTQModel, which writes and reads it.
 ALIASES = {f"auto-gptq-{bits}bit": f"gptq-{bits}bit" for bits in (8, 4, 3, 2)}
 
 
 class RegimeCatalog:
-    """Regimes by name: the built-in ones and those that plugins add."""
+    """Regimes by name: the built-in ones, those that plugins add, those of the user's tables, and any spec.
 
-    def __init__(self, extra: Iterable[Regime] = ()) -> None:
-        self._by_name = {regime.name: regime for regime in (*BUILTIN, *extra)}
+    Args:
+        extra: regimes and methods of plugins.
+        tables: ``[tool.qllm.regimes]``.
+        where: the file of the tables, for messages.
+
+    Raises:
+        QllmError: for a table that makes no regime, or a name that is taken.
+    """
+
+    def __init__(
+        self,
+        extra: Iterable[Regime | Method] = (),
+        tables: Mapping[str, object] | None = None,
+        where: str = "pyproject.toml",
+    ) -> None:
+        added = list(extra)
+        self.methods = {method.prefix: method for method in (*METHODS, *(m for m in added if isinstance(m, Method)))}
+        regimes = (*BUILTIN, *(regime for regime in added if isinstance(regime, Regime)))
+        self._by_name = {regime.name: regime for regime in regimes}
+        for name, table in (tables or {}).items():
+            if name in self._by_name:
+                raise QllmError(f"{where}: regimes.{name}: there is a regime of that name already; choose another")
+            self._by_name[name] = spec.from_table(name, table, self.methods, where)
 
     def __iter__(self) -> Iterator[Regime]:
         return iter(self._by_name.values())
 
-    def get(self, name: str) -> Regime:
-        """The regime of that name.
+    def get(self, text: str) -> Regime:
+        """The regime of a name or a spec.
 
         Raises:
             QllmError: if there is none; the message lists those that there are.
         """
-        try:
-            return self._by_name[ALIASES.get(name, name)]
-        except KeyError:
+        if text in self._by_name:
+            return self._by_name[text]
+        base, extras = spec.split(text)
+        base = ALIASES.get(base, base)
+        named = self._by_name.get(base)
+        if named is not None and not extras.calibration:
+            return extras.applied(named)
+        regime = spec.parametrized(base, self.methods, extras.calibration)
+        if regime is None and named is not None:
+            raise QllmError(f"regime {text!r}: {named.method} needs no calibration; leave calibration= out")
+        if regime is None:
             known = ", ".join(self._by_name)
-            raise QllmError(f"unknown regime {name!r}; known regimes: {known} (see `pytest-qllm list`)") from None
+            methods = ", ".join(self.methods)
+            raise QllmError(
+                f"unknown regime {text!r}; known regimes: {known}; methods for specs such as gptq-4bit-g64-sym: "
+                f"{methods} (see `pytest-qllm list`)"
+            )
+        return extras.applied(regime)
 
     def choose(self, names: Iterable[str]) -> tuple[Regime, ...]:
-        """The baseline, then the named regimes, each once and in the order given."""
+        """The baseline, then the named regimes, each once and in the order given.
+
+        Raises:
+            QllmError: if there is no such regime, or two different ones would have the same name.
+        """
         chosen = {BASELINE: self.get(BASELINE)}
         for name in names:
             regime = self.get(name)
-            chosen[regime.name] = regime
+            if chosen.setdefault(regime.name, regime) != regime:
+                raise QllmError(f"two regimes would be called {regime.name}; name them in [tool.qllm.regimes]")
+            self._by_name.setdefault(regime.name, regime)
         return tuple(chosen.values())

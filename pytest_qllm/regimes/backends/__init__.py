@@ -1,4 +1,8 @@
-"""One module for each quantization library, with ``build``, ``load`` and perhaps ``dense`` (see ``Backend``)."""
+"""One module for each quantization library: what it offers (``REGIMES``, ``METHODS``), and how it is made and run.
+
+A backend is a module or a class with the functions of ``Backend``, and perhaps those of ``DenseBackend`` or
+``EngineBackend``.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,15 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from pytest_qllm.engine.engine import Engine
+
 
 class Backend(Protocol):
     """What a quantization library has to offer.
 
     It may also have a ``dense``, see ``DenseBackend``. Without it, and wherever activations are quantized, the real
-    kernels are scored, and there is nothing to compare them with.
+    kernels are scored, and there is nothing to compare them with. Modules that ``regime.options["keep"]`` matches
+    (regular expressions, searched in a module's name) stay as they are.
     """
 
     def build(self, regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
@@ -46,6 +53,22 @@ class DenseBackend(Backend, Protocol):
         """
 
 
+class EngineBackend(Protocol):
+    """A backend whose models are not transformers' own: it has an engine of its own in place of ``load``."""
+
+    def build(self, regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
+        """As a ``Backend``'s."""
+
+    def engine(self, artifact: Path, model: Path, threads: int) -> Engine:
+        """What answers requests with the artifact; ``model`` is the FP16 checkpoint that it was made from."""
+
+
+def engine_backend(regime: Regime) -> EngineBackend | None:
+    """The backend of a regime if it has an engine of its own, else None."""
+    found = backend(regime) if regime.backend else None
+    return cast(EngineBackend, found) if hasattr(found, "engine") else None
+
+
 def dense_backend(regime: Regime) -> DenseBackend | None:
     """The backend of a weight-only regime if it has ``dense``, else None."""
     found = backend(regime) if regime.weight_only else None
@@ -54,6 +77,7 @@ def dense_backend(regime: Regime) -> DenseBackend | None:
 
 def backend(regime: Regime) -> Backend:
     """The backend of a regime; imports the library's module only now."""
-    own = f"{__name__}.{regime.backend}"
-    module = own if "." not in regime.backend and importlib.util.find_spec(own) else regime.backend
-    return cast(Backend, importlib.import_module(module))
+    name, _, attribute = regime.backend.partition(":")
+    own = f"{__name__}.{name}"
+    module = importlib.import_module(own if "." not in name and importlib.util.find_spec(own) else name)
+    return cast(Backend, getattr(module, attribute) if attribute else module)

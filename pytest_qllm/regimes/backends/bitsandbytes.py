@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def _regime(name: str, method: str, bits: int, *, weight_only: bool, **options: object) -> Regime:
+    return Regime(name, method, bits, "bitsandbytes", "bitsandbytes", "bitsandbytes", weight_only, dict(options))
+
+
+REGIMES = (
+    _regime("bnb-int8", "LLM.int8()", 8, weight_only=False, outlier_threshold=6.0),
+    _regime("bnb-nf4", "NF4", 4, weight_only=True, block_size=64),
+    _regime("bnb-fp4", "FP4", 4, weight_only=True, block_size=64),
+)
+
+
 def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
     """Quantize while loading, and save; bitsandbytes needs no calibration."""
     import torch

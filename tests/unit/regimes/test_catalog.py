@@ -17,10 +17,10 @@ NF4 = RegimeCatalog().get("bnb-nf4")
 
 def test_an_unknown_name_is_refused_with_those_that_are_known():
     with pytest.raises(QllmError) as refused:
-        RegimeCatalog().get("gptq-5bit")
+        RegimeCatalog().get("gtpq-4bit")
     assert str(refused.value) == (
-        "unknown regime 'gptq-5bit'; known regimes: fp16, bnb-int8, bnb-nf4, bnb-fp4, gptq-8bit, gptq-4bit, gptq-3bit, "
-        "gptq-2bit (see `pytest-qllm list`)"
+        "unknown regime 'gtpq-4bit'; known regimes: fp16, bnb-int8, bnb-nf4, bnb-fp4, gptq-8bit, gptq-4bit, gptq-3bit, "
+        "gptq-2bit; methods for specs such as gptq-4bit-g64-sym: gptq (see `pytest-qllm list`)"
     )
 
 
