@@ -13,6 +13,7 @@ from pytest_qllm.stash import KERNELS, OUTCOME, PLANS, RECORDS
 
 if TYPE_CHECKING:
     from pytest_qllm.gate import Question
+    from pytest_qllm.plan import Plan
     from pytest_qllm.regimes.regime import Regime
     from pytest_qllm.report.kernel_record import KernelRecord
     from pytest_qllm.report.record import Record
@@ -61,14 +62,23 @@ class GateFixture:
             tolerance: what may be lost; a proportion, or a ratio of perplexities.
         """
 
-        def question() -> Question:
-            return self._session.question(self._node, self._regime, benchmark, metric, items, tolerance)
+        def question(regime: Regime) -> Question:
+            return self._session.question(self._node, regime, benchmark, metric, items, tolerance)
+
+        def planned() -> Plan:
+            regime = self._session.sized(self._regime)
+            return self._session.plan(question(regime), regime)
+
+        def answer() -> Record:
+            question(self._regime)  # a wrong one is said before anything is made
+            regime = self._session.sized(self._regime)
+            return self._session.answer(question(regime), regime)
 
         if self._session.settings.plan:
-            plan = self._answered(benchmark, lambda: self._session.plan(question(), self._regime))
+            plan = self._answered(benchmark, planned)
             self._node.stash.setdefault(PLANS, []).append(plan.to_json())
             pytest.skip("planned")
-        record = self._answered(benchmark, lambda: self._session.answer(question(), self._regime))
+        record = self._answered(benchmark, answer)
         self._node.stash.setdefault(RECORDS, []).append(record.to_json())
         self._session.conclude(record, self._node)
         return record

@@ -92,7 +92,7 @@ class Gate:
             laboratory.artifact(regime)
         design = question.design
         kind = question.kind
-        means = (kind, len(items), question.tolerance, regime.bits, design)
+        means = (kind, len(items), question.tolerance, regime.judged_bits, design)
         planned = len(items) if question.asked else plans.planned_items(*means, question.benchmark.chunk)
         undecidable = plans.undecidable(*means)
         if undecidable:
@@ -168,12 +168,14 @@ class Gate:
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark
+        size = self.laboratory.size(regime, make=False)
         check(baseline, question.kind)
         return Record(
             model=self.model,
             regime=regime.name,
             method=regime.method,
-            bits=regime.bits,
+            bits=regime.judged_bits,
+            size=None if size is None else size.to_json(),
             benchmark=benchmark.name,
             dimension=benchmark.dimension,
             metric=question.metric,

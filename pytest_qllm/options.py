@@ -94,7 +94,15 @@ OPTIONS = (
         "tolerances",
         "",
         "FILE",
-        "TOML file with [tool.qllm.tolerances] and [tool.qllm.expected] (default: pyproject.toml of the rootdir)",
+        "TOML file with [tool.qllm.tolerances], [tool.qllm.expected] and [tool.qllm.regimes] (default: "
+        "pyproject.toml of the rootdir)",
+    ),
+    Option(
+        "trust_remote_code",
+        "",
+        "NAMES",
+        "checkpoints among the regimes (by their names) whose own Python code may be run; others that need theirs are "
+        "skipped",
     ),
     Option(
         "against",
@@ -135,6 +143,7 @@ class Settings:
 
     model: str
     regimes: tuple[str, ...]
+    regime_tables: Mapping[str, Any]
     dtype: str
     device: str
     max_items: int
@@ -148,6 +157,7 @@ class Settings:
     inconclusive: str
     tolerances: Mapping[str, Any]
     tolerances_file: str
+    trust_remote_code: tuple[str, ...]
     against: str
     expected: Mapping[str, Any]
     exact_kernels: bool
@@ -171,16 +181,17 @@ class Settings:
                 )
         root = config.rootpath
         workers, worker = _workers(config)
-        tolerances, expected, file = _tables(given["tolerances"], root)
+        tolerances, expected, regime_tables, file = _tables(given["tolerances"], root)
         data = given["data"]
         if data not in ("auto", "hub") and not (data and (root / Path(data).expanduser()).is_dir()):
             raise pytest.UsageError(f"--qllm-data is {data!r}; expected auto, hub, or an existing directory")
-        regimes = tuple(name.strip() for name in given["regimes"].split(",") if name.strip())
+        regimes = _names(given["regimes"])
         if not regimes:
             raise pytest.UsageError("--qllm-regimes is empty; expected names such as bnb-int8,gptq-4bit")
         return cls(
             model=_model(given["model"], root),
             regimes=regimes,
+            regime_tables=regime_tables,
             dtype=given["dtype"],
             device=_device(given["device"]),
             max_items=_natural("--qllm-max-items", given["max_items"]),
@@ -194,6 +205,7 @@ class Settings:
             inconclusive=given["inconclusive"],
             tolerances=tolerances,
             tolerances_file=file,
+            trust_remote_code=_names(given["trust_remote_code"]),
             against=given["against"],
             expected=expected,
             exact_kernels=given["exact_kernels"] == "true",
@@ -217,7 +229,8 @@ class Settings:
         }
         content["tolerances"] = _plain(self.tolerances)
         content["expected"] = _plain(self.expected)
-        content["regimes"] = list(self.regimes)
+        content["regime_tables"] = _plain(self.regime_tables)
+        content |= {"regimes": list(self.regimes), "trust_remote_code": list(self.trust_remote_code)}
         return {name: str(value) if isinstance(value, Path) else value for name, value in content.items()}
 
 
@@ -225,6 +238,8 @@ def _plain(value: Any) -> Any:
     """A TOML value as JSON content: TOML also has dates, NaN and infinity."""
     if isinstance(value, Mapping):
         return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
     return value if isinstance(value, int) or (isinstance(value, float) and isfinite(value)) else str(value)
 
 
@@ -233,6 +248,10 @@ def cache_directory() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("pytest-qllm")
+
+
+def _names(given: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
 def _value(config: pytest.Config, option: Option) -> str:
@@ -269,14 +288,14 @@ def _device(given: str) -> str:
     return given
 
 
-def _tables(given: str, root: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], str]:
+def _tables(given: str, root: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], str]:
     path = root / Path(given).expanduser() if given else root / "pyproject.toml"
     if not path.is_file():
         if given:
             raise pytest.UsageError(f"--qllm-tolerances is {given!r}; there is no such file")
-        return {}, {}, "defaults"
+        return {}, {}, {}, "defaults"
     try:
-        return read_tolerances(path), read_expected(path), str(path)
+        return read_tolerances(path), read_expected(path), read_regimes(path), str(path)
     except QllmError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -297,6 +316,15 @@ def read_expected(path: Path) -> Mapping[str, Any]:
         QllmError: if the file is no TOML or has something else there.
     """
     return _table(path, "expected")
+
+
+def read_regimes(path: Path) -> Mapping[str, Any]:
+    """``[tool.qllm.regimes]`` of a TOML file, empty if it has none.
+
+    Raises:
+        QllmError: if the file is no TOML or has something else there.
+    """
+    return _table(path, "regimes")
 
 
 def _table(path: Path, of: str) -> Mapping[str, Any]:

@@ -54,13 +54,13 @@ class Planner:
         if not regime.is_baseline:
             chunk = question.benchmark.chunk
             if not question.asked:
-                planned = planned_items(kind, available, question.tolerance, regime.bits, question.design, chunk)
+                planned = planned_items(kind, available, question.tolerance, regime.judged_bits, question.design, chunk)
             if kind is Kind.ACCURACY:
-                power = power_of(available, question.tolerance, regime.bits, question.design)
+                power = power_of(available, question.tolerance, regime.judged_bits, question.design)
         plan = Plan(
             model=self.model,
             regime=regime.name,
-            bits=regime.bits,
+            bits=regime.judged_bits,
             benchmark=benchmark.name,
             metric=question.metric,
             scale=str(kind.scale),

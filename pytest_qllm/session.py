@@ -59,7 +59,10 @@ class Session:
     def start(cls, config: pytest.Config) -> Session:
         settings = Settings.from_config(config)
         added = [regime for regimes in config.hook.pytest_qllm_regimes() for regime in regimes]
-        return cls(config, settings, RegimeCatalog(added), _previous(settings, config))
+        catalog = RegimeCatalog(
+            added, settings.regime_tables, settings.tolerances_file, config.rootpath, settings.trust_remote_code
+        )
+        return cls(config, settings, catalog, _previous(settings, config))
 
     # In the process that runs tests.
 
@@ -87,8 +90,8 @@ class Session:
             self.settings.tolerances, [one.name for one in catalog], self.settings.tolerances_file
         )
         kind = table_of(metric)
-        allowed = tables.of(benchmark.name, kind, regime.bits)
-        marked = _marked_tolerance(node, regime.bits)
+        allowed = tables.of(benchmark.name, kind, regime.judged_bits)
+        marked = _marked_tolerance(node, regime.judged_bits)
         for given in (marked, tolerance):
             if given is not None:
                 allowed = check(given, kind, f"{node.name}")
@@ -116,6 +119,12 @@ class Session:
 
         return benchmark.quick if self.settings.model == DEFAULT else benchmark.items
 
+    def sized(self, regime: Regime) -> Regime:
+        """The regime with the bits that its weights really take, for the tolerance; a plan makes no artifact."""
+        if self.settings.plan:
+            return self.planner.laboratory.sized(regime, make=False)
+        return self.gate.laboratory.sized(regime)
+
     def answer(self, question: Question, regime: Regime) -> Record:
         gate = self.gate
         return gate.measure_baseline(question) if regime.is_baseline else gate.ask(question, regime)
@@ -128,13 +137,17 @@ class Session:
 
     def plan(self, question: Question, regime: Regime) -> Plan:
         """What a call of ``gate`` would decide and cost; loads no model."""
+        return self.planner.plan(question, regime)
+
+    @property
+    def planner(self) -> Planner:
         if self._planner is None:
             from pytest_qllm.planner import Planner
             from pytest_qllm.progress import Reporter
 
             laboratory = self._make_laboratory(Reporter(self.settings.store, self.config), fetch=False)
             self._planner = Planner(laboratory, self.settings.model, self.settings.max_items)
-        return self._planner.plan(question, regime)
+        return self._planner
 
     def _make_gate(self) -> Gate:
         from pytest_qllm.gate import Gate

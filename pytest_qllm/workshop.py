@@ -6,18 +6,23 @@ import importlib.metadata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm import calibration
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.lm_eval import Item
 from pytest_qllm.engine.engine import VERSION, Continuation
 from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
+from pytest_qllm.models import adapter, source
 from pytest_qllm.models.source import Checkpoint
+from pytest_qllm.regimes import checkpoint
 from pytest_qllm.regimes.backends import backend, dense_backend
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.size import VERSION as SIZE_VERSION
+from pytest_qllm.regimes.size import Size, matrices, of_artifact
 from pytest_qllm.store import Store, digest
 
 if TYPE_CHECKING:
@@ -75,15 +80,31 @@ class Workshop:
         Raises:
             QllmError: if the regime's backend cannot be imported.
         """
-        if regime.is_baseline:
+        if regime.base.is_baseline:
             return "dense"
         with _attributed(regime, "make"):
             return "exact" if self.exact_kernels or dense_backend(regime) is None else "dense"
 
     def recipe(self, regime: Regime) -> dict[str, Any]:
-        """What decides the quantized weights, but for the checkpoint."""
+        """What decides the quantized weights but for the checkpoint, and with them an adapter and the cache's width.
+
+        Raises:
+            QllmError: if a file that is part of it is not there.
+        """
         recipe = regime.recipe()
-        return recipe | {"seed": self.seed} if "calibration" in regime.options else recipe
+        if "calibration" in regime.options:
+            texts = dict(regime.options["calibration"])
+            texts["corpus"] = calibration.identity(texts["corpus"])
+            recipe |= {"options": {**regime.options, "calibration": texts}, "seed": self.seed}
+        if regime.backend.startswith("checkpoint"):
+            path = checkpoint.fetched(regime)
+            kept = {name: value for name, value in regime.options.items() if name not in ("path", "hub")}
+            recipe |= {"options": {**kept, "content": source.content(path, self.data.cache)}}
+        if regime.adapter:
+            recipe["adapter"] = adapter.fingerprint(regime.adapter)
+        if regime.kv:
+            recipe["kv"] = regime.kv
+        return recipe
 
     def engine(self, regime: Regime, items: Sequence[Item]) -> TorchEngine:
         """The regime's model, loaded (and quantized, if the store has no artifact) at the first call."""
@@ -91,8 +112,37 @@ class Workshop:
             self.forget()
             self._engine = (regime.name, self._load(regime))
         engine = self._engine[1]
-        engine.packed = self._can_pack(regime, engine, items)
+        engine.packed = not regime.kv and self._can_pack(regime, engine, items)
         return engine
+
+    def sized(self, regime: Regime, *, make: bool = True) -> Regime:
+        """The regime with the bits that its weights really take, for which the artifact is made if need be.
+
+        Without ``make``, and without a size in the store, it stays as it is.
+
+        Raises:
+            QllmError: if the artifact cannot be made, or its size not be told.
+        """
+        found = self.size(regime, make=make)
+        return regime if found is None else replace(regime, bits_per_weight=found.bits_per_weight)
+
+    def size(self, regime: Regime, *, make: bool = True) -> Size | None:
+        """What the quantized model weighs; None for the FP16 checkpoint, and where it is not known and not made."""
+        base = regime.base
+        if base.is_baseline:
+            return None
+        place = ("sizes", f"{base.name}-{self._key(base)}-{SIZE_VERSION}")
+        known = self.store.read(*place)
+        if known is None:
+            if not make:
+                return None
+            own = getattr(backend(base), "size", None)
+            artifact = self.artifact(base)
+            with _attributed(base, "weigh"):
+                found = own(artifact) if own is not None else of_artifact(artifact, *matrices(self.checkpoint.path))
+            known = found.to_json()
+            self.store.write(known, *place)
+        return Size(**known)
 
     def forget(self) -> None:
         """Free the memory of the model that was measured last."""
@@ -112,16 +162,22 @@ class Workshop:
         torch.set_num_threads(self.compute.threads)
         dtype = getattr(torch, self.compute.dtype)
         tokenizer = load_tokenizer(self.checkpoint.path)
-        if regime.is_baseline:
+        if regime.base.is_baseline:
             model = load_dense(self.checkpoint.path, dtype, self.compute.device)
         else:
-            model = self.load(regime, self.kernels(regime))
+            model = self.load(regime.base, self.kernels(regime))
+        if regime.adapter:
+            model = adapter.add(model, regime.adapter)
         highest, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().weight.shape[0]
         if highest >= rows:
             raise QllmError(
                 f"the tokenizer of {self.checkpoint.path} has token {highest}, the model's last is {rows - 1}: they do "
                 "not belong together"
             )
+        if regime.kv:
+            from pytest_qllm.engine.kv_engine import QuantizedCacheEngine
+
+            return QuantizedCacheEngine(model, tokenizer, int(regime.kv.removeprefix("int")))
         return TorchEngine(model, tokenizer, packed=False)
 
     def load(self, regime: Regime, kernels: str) -> PreTrainedModel:
@@ -142,18 +198,20 @@ class Workshop:
         Raises:
             QllmError: if the library fails; nothing of the attempt is kept.
         """
-        from pytest_qllm.benchmarks.data import calibration_texts
-
         regime = regime.base
-        key = digest([self.checkpoint.weights, self.checkpoint.tokenizer, self.recipe(regime)])
+        key = self._key(regime)
 
         def make(into: Path) -> None:
             self.store.progress(f"quantizing to {regime.name} (once)")
-            texts = calibration_texts(self.data.cache) if "calibration" in regime.options else []
+            corpus = regime.options.get("calibration", {}).get("corpus")
+            texts = [] if corpus is None else calibration.texts(corpus, self.data.cache)
             with _attributed(regime, "make"):
                 backend(regime).build(regime, self.checkpoint.path, texts, self.seed, into)
 
         return self.store.directory("artifacts", f"{regime.name}-{key}", make=make)
+
+    def _key(self, regime: Regime) -> str:
+        return digest([self.checkpoint.weights, self.checkpoint.tokenizer, self.recipe(regime)])
 
     def _can_pack(self, regime: Regime, engine: TorchEngine, items: Sequence[Item]) -> bool:
         """Whether the model's attention honours the tree mask: found on the baseline, kept in the store.

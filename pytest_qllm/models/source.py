@@ -20,7 +20,7 @@ DEFAULT = "smollm2-135m"
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 # One owner and one name, of letters, digits, dots, dashes and underscores (huggingface_hub's validate_repo_id).
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+HUB_ID = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
@@ -67,27 +67,33 @@ def resolve(name: str, cache: Store, *, fetch: bool = True) -> Checkpoint:
         directory = _converted(path, cache, convert=fetch)
     elif path.is_dir():
         directory = path
-    elif not _HUB_ID.fullmatch(name) or path.suffix in (".gguf", ".safetensors"):
+    elif not HUB_ID.fullmatch(name) or path.suffix in (".gguf", ".safetensors"):
         raise QllmError(
             f"no model at {name!r}; expected a directory with safetensors, a GGUF file, a hub id such as org/name, "
             f"or the built-in {DEFAULT}"
         )
     else:
-        directory = _from_hub(name) if fetch else _from_hub_cache(name)
+        directory = from_hub(name) if fetch else _from_hub_cache(name)
     weights = _weight_files(directory)
     return Checkpoint(
         name, directory, _weights_fingerprint(directory, weights, cache), _tokenizer_fingerprint(directory)
     )
 
 
-def _from_hub(name: str) -> Path:
+def from_hub(name: str, patterns: Iterable[str] = _HUB_FILES) -> Path:
+    """The directory of a model of the hub, fetched as far as its files match.
+
+    Raises:
+        UnavailableError: without huggingface_hub.
+        QllmError: if there is no such model, or it cannot be fetched.
+    """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
     except ImportError:
         raise UnavailableError("models need libraries: pip install 'pytest-qllm[model]'") from None
     try:
-        return Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except RepositoryNotFoundError:
         raise QllmError(f"the hub has no model {name!r} (or it is private: log in with `hf auth login`)") from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, RuntimeError) as error:
@@ -175,6 +181,20 @@ def _check_complete(file: Path) -> None:
     if 8 + length + max(ends, default=0) != size:
         expected = 8 + length + max(ends, default=0)
         raise QllmError(f"{file} is truncated or damaged: {size} bytes, its header says {expected}; fetch it again")
+
+
+def content(path: Path, cache: Store) -> str:
+    """Fingerprint of a quantized checkpoint: a directory with safetensors, or a GGUF file."""
+    if path.is_file():
+        return _remembered_digest(path, cache)
+    return _weights_fingerprint(path, sorted(path.glob("*.safetensors")), cache)
+
+
+def is_known_architecture(config: dict[str, Any]) -> bool:
+    """Whether transformers has the architecture itself, so that code beside the checkpoint is not needed."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return config.get("model_type") in CONFIG_MAPPING
 
 
 def parameters(directory: Path) -> int:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+import importlib.metadata
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.regimes import spec
+from pytest_qllm.regimes import checkpoint, spec
 from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import BASELINE, Regime
 
@@ -15,16 +19,45 @@ BACKENDS = ("bitsandbytes", "gptqmodel")
 library only when it works."""
 
 
-def _declared(kind: str) -> Iterator[Regime | Method]:
+ENTRY_POINTS = "pytest_qllm.regimes"
+"""Group in which another package names its backends."""
+
+
+def offered(backend: Any) -> Iterator[Regime | Method]:
+    """The regimes and methods of a backend, a module or a class; where they name none, they are its own."""
+    place = getattr(backend, "__module__", None)
+    name = backend.__name__ if place is None else f"{place}:{backend.__qualname__}"
+    for one in (*getattr(backend, "REGIMES", ()), *getattr(backend, "METHODS", ())):
+        yield one if one.backend else replace(one, backend=name)
+
+
+def _builtin() -> Iterator[Regime | Method]:
     for name in BACKENDS:
-        yield from getattr(importlib.import_module(f"pytest_qllm.regimes.backends.{name}"), kind, ())
+        yield from offered(importlib.import_module(f"pytest_qllm.regimes.backends.{name}"))
+
+
+def installed() -> Iterator[Regime | Method]:
+    """What the backends offer that other packages name in their entry points.
+
+    Raises:
+        QllmError: for one that cannot be imported.
+    """
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            backend = point.load()
+        except Exception as error:  # anything may happen while a package is imported
+            raise QllmError(
+                f"the regimes of {point.value} cannot be imported ({type(error).__name__}: {error}); mend or uninstall "
+                "that package"
+            ) from error
+        yield from offered(backend)
 
 
 BUILTIN: tuple[Regime, ...] = (
     Regime(BASELINE, "none", 16),
-    *(one for one in _declared("REGIMES") if isinstance(one, Regime)),
+    *(one for one in _builtin() if isinstance(one, Regime)),
 )
-METHODS: tuple[Method, ...] = tuple(one for one in _declared("METHODS") if isinstance(one, Method))
+METHODS: tuple[Method, ...] = tuple(one for one in _builtin() if isinstance(one, Method))
 
 # auto-gptq's checkpoint format lives on in GPTQModel, which writes and reads it.
 ALIASES = {f"auto-gptq-{bits}bit": f"gptq-{bits}bit" for bits in (8, 4, 3, 2)}
@@ -34,9 +67,11 @@ class RegimeCatalog:
     """Regimes by name: the built-in ones, those that plugins add, those of the user's tables, and any spec.
 
     Args:
-        extra: regimes and methods of plugins.
+        extra: regimes, methods and backends (see ``offered``) of plugins, beside those in entry points.
         tables: ``[tool.qllm.regimes]``.
         where: the file of the tables, for messages.
+        root: what relative paths in a spec are relative to.
+        trusted: names of checkpoints whose own code may be run.
 
     Raises:
         QllmError: for a table that makes no regime, or a name that is taken.
@@ -44,18 +79,24 @@ class RegimeCatalog:
 
     def __init__(
         self,
-        extra: Iterable[Regime | Method] = (),
+        extra: Iterable[Regime | Method | Any] = (),
         tables: Mapping[str, object] | None = None,
         where: str = "pyproject.toml",
+        root: Path = Path(),
+        trusted: Collection[str] = (),
     ) -> None:
-        added = list(extra)
+        self.root = root
+        self.trusted = trusted
+        added = list(installed())
+        for one in extra:
+            added += [one] if isinstance(one, Regime | Method) else offered(one)
         self.methods = {method.prefix: method for method in (*METHODS, *(m for m in added if isinstance(m, Method)))}
         regimes = (*BUILTIN, *(regime for regime in added if isinstance(regime, Regime)))
         self._by_name = {regime.name: regime for regime in regimes}
         for name, table in (tables or {}).items():
             if name in self._by_name:
                 raise QllmError(f"{where}: regimes.{name}: there is a regime of that name already; choose another")
-            self._by_name[name] = spec.from_table(name, table, self.methods, where)
+            self._by_name[name] = spec.from_table(name, table, self.methods, where, root)
 
     def __iter__(self) -> Iterator[Regime]:
         return iter(self._by_name.values())
@@ -68,9 +109,17 @@ class RegimeCatalog:
         """
         if text in self._by_name:
             return self._by_name[text]
-        base, extras = spec.split(text)
+        base, extras = spec.split(text, self.root)
         base = ALIASES.get(base, base)
         named = self._by_name.get(base)
+        label, is_checkpoint, place = base.partition("=")
+        if is_checkpoint:
+            if label in self._by_name or not spec.NAME.fullmatch(label):
+                why = "is taken" if label in self._by_name else "has other signs than letters, digits, . - and _"
+                raise QllmError(f"regime {text!r}: the name {label!r} {why}; choose another, such as mine={place}")
+            if extras.calibration:
+                raise QllmError(f"regime {text!r}: a checkpoint is quantized already; leave calibration= out")
+            return extras.applied(checkpoint.regime(label, place, self.root, trusted=label in self.trusted))
         if named is not None and not extras.calibration:
             return extras.applied(named)
         regime = spec.parametrized(base, self.methods, extras.calibration)

@@ -60,8 +60,9 @@ class Regime:
 
     @property
     def judged_bits(self) -> int:
-        """The width whose tolerance applies: all of the bits that a weight really takes, in whole ones."""
-        return self.bits if self.bits_per_weight is None else max(1, floor(self.bits_per_weight))
+        """The width whose tolerance applies: the whole bits that a weight really takes, or fewer of the cache."""
+        weights = self.bits if self.bits_per_weight is None else max(1, floor(self.bits_per_weight))
+        return min(weights, int(self.kv.removeprefix("int"))) if self.kv else weights
 
     def missing(self) -> str | None:
         """The command that installs what this regime lacks here, or None where it can run."""
@@ -70,6 +71,8 @@ class Regime:
                 return f"pip install 'pytest-qllm[{extra}]'" if extra else f"pip install {library}"
         if self.adapter and importlib.util.find_spec("peft") is None:
             return "pip install 'pytest-qllm[lora]'"
+        if self.kv and importlib.util.find_spec("hqq" if self.kv == "int8" else "optimum.quanto") is None:
+            return "pip install 'pytest-qllm[kv]'"
         return None
 
     def recipe(self) -> dict[str, Any]:

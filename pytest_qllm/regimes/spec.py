@@ -18,7 +18,7 @@ from pytest_qllm.regimes.regime import Regime
 KV_WIDTHS = ("int2", "int4", "int8")
 _EXTRA = re.compile(r"\+(calibration|lora|kv)=")
 _PARAMETRIZED = re.compile(r"(?P<prefix>[a-z][\w.-]*?)-(?P<bits>\d+)bit(?:-g(?P<group>\d+))?(?:-(?P<grid>a?sym))?")
-_NAME = re.compile(r"[\w][\w.-]*")
+NAME = re.compile(r"[\w][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Extras:
         return lora + (f"+kv={self.kv}" if self.kv else "")
 
 
-def split(text: str) -> tuple[str, Extras]:
-    """A spec without what follows its plus signs, and that.
+def split(text: str, root: Path = Path()) -> tuple[str, Extras]:
+    """A spec without what follows its plus signs, and that; paths are relative to ``root``.
 
     Raises:
         QllmError: for one given twice or empty, or a width that the cache does not have.
@@ -56,7 +56,7 @@ def split(text: str) -> tuple[str, Extras]:
     kv = given.get("kv", "")
     if kv and kv not in KV_WIDTHS:
         raise QllmError(f"regime {text!r}: kv={kv} is no width of the cache; expected one of {', '.join(KV_WIDTHS)}")
-    return base, Extras(**given)
+    return base, Extras(_path(given.get("calibration", ""), root), _path(given.get("lora", ""), root), kv)
 
 
 def parametrized(text: str, methods: Mapping[str, Method], calibration: str = "") -> Regime | None:
@@ -92,14 +92,14 @@ _TABLE = {
 }
 
 
-def from_table(name: str, table: object, methods: Mapping[str, Method], where: str) -> Regime:
+def from_table(name: str, table: object, methods: Mapping[str, Method], where: str, root: Path = Path()) -> Regime:
     """The regime of ``[tool.qllm.regimes.NAME]``.
 
     Raises:
         QllmError: for a key, a value or a method that is none; names the file, the table and what would do.
     """
     place = f"{where}: regimes.{name}"
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise QllmError(f"{place}: a regime's name has letters, digits, dots, dashes and underscores")
     if not isinstance(table, Mapping):
         raise QllmError(f'{place} is {table!r}; expected a table such as {{method = "gptq", bits = 4}}')
@@ -115,7 +115,7 @@ def from_table(name: str, table: object, methods: Mapping[str, Method], where: s
     if method is None:
         raise QllmError(f"{place}: unknown method {table['method']!r}; known methods: {', '.join(methods)}")
     keep = tuple(patterns(table.get("keep", []), place))
-    extras = Extras(lora=table.get("lora", ""), kv=table.get("kv", ""))
+    extras = Extras(lora=_path(table.get("lora", ""), root), kv=table.get("kv", ""))
     if extras.kv and extras.kv not in KV_WIDTHS:
         raise QllmError(f"{place}: kv is {extras.kv!r}; expected one of {', '.join(KV_WIDTHS)}")
     try:
@@ -124,7 +124,7 @@ def from_table(name: str, table: object, methods: Mapping[str, Method], where: s
             name=name,
             group_size=table.get("group_size"),
             symmetric=table.get("symmetric"),
-            calibration=table.get("calibration", ""),
+            calibration=_path(table.get("calibration", ""), root),
             keep=keep,
             options=table.get("options"),
         )
@@ -147,6 +147,11 @@ def patterns(given: object, place: str) -> list[str]:
         except re.error as error:
             raise QllmError(f"{place}: {one!r} is no regular expression ({error})") from None
     return given
+
+
+def _path(given: str, root: Path) -> str:
+    """A path as it is from the working directory; what is no file or directory below the root stays as it is."""
+    return str(root / given) if given and (root / given).exists() else given
 
 
 def _stem(calibration: str) -> str:

@@ -56,6 +56,7 @@ class Record:
     noise: Mapping[str, Any] | None = None
     fidelity: Mapping[str, Any] | None = None
     beside: Mapping[str, Any] | None = None
+    size: Mapping[str, Any] | None = None
     against: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = field(default=None, repr=False)
     provenance: Mapping[str, Any] = field(default_factory=dict)

@@ -230,5 +230,5 @@ def test_the_tolerances_in_the_provenance_are_json_content(tmp_path):
     assert content["settings"]["tolerances"] == {
         "accuracy": {"8": 0.02, "4": "nan", "3": "-inf"},
         "lambada": {"2": "2026-11-22", "8": 0},
-        "odd": "[1.5]",
+        "odd": [1.5],
     }

@@ -82,7 +82,12 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
 
 
 def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """The checkpoint under the kernel that GPTQModel chooses.
+    """The checkpoint under the kernel that GPTQModel chooses (``load_checkpoint``)."""
+    return load_checkpoint(artifact / "checkpoint", dtype, device)
+
+
+def load_checkpoint(checkpoint: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """Any checkpoint of GPTQ or AWQ under the kernel that GPTQModel chooses.
 
     In float16 where it has no kernel for the width in ``dtype`` (2, 3 and 8 bits in float32): every kernel takes it.
     """
@@ -92,9 +97,9 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     from gptqmodel import BACKEND, GPTQModel
 
     def loaded(in_dtype: torch.dtype) -> PreTrainedModel:
-        checkpoint = str(artifact / "checkpoint")
         return cast(
-            "PreTrainedModel", GPTQModel.load(checkpoint, backend=BACKEND.AUTO, device=device, dtype=in_dtype).model
+            "PreTrainedModel",
+            GPTQModel.load(str(checkpoint), backend=BACKEND.AUTO, device=device, dtype=in_dtype).model,
         )
 
     with quiet():
@@ -112,6 +117,25 @@ def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     from pytest_qllm.models.loader import load_dense
 
     return load_dense(artifact / "dense", dtype, device)
+
+
+def dense_checkpoint(checkpoint: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """The dense weights of any checkpoint of GPTQ, unpacked by plain operations and not by a kernel."""
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", _workers())
+    import torch
+    from gptqmodel import BACKEND, GPTQModel
+
+    from pytest_qllm.regimes.shadow import replace_linears
+
+    with quiet(), torch.inference_mode(False), torch.no_grad():
+        backend = BACKEND.GPTQ_TORCH
+        model = GPTQModel.load(str(checkpoint), backend=backend, device="cpu", dtype=torch.float16).model
+        replace_linears(
+            model,
+            lambda _, layer: _matrix(layer) if hasattr(layer, "dequantize_weight") else None,
+        )
+        del model.config.quantization_config
+    return cast("PreTrainedModel", model.to(dtype).to(device).eval())
 
 
 def _workers() -> str:
@@ -158,8 +182,12 @@ def _effective(quantized: Any, layer: Any) -> torch.Tensor | None:
     """What a quantized layer stands for, shape (out features, in features), without what it was padded with."""
     if quantized is None:
         return None
-    weight: torch.Tensor = quantized.dequantize_weight().T[: layer.out_features, : layer.in_features]
-    return weight.contiguous().to(layer.weight.dtype)
+    return _matrix(quantized, layer.out_features, layer.in_features).to(layer.weight.dtype)
+
+
+def _matrix(quantized: Any, rows: int | None = None, columns: int | None = None) -> torch.Tensor:
+    weight: torch.Tensor = quantized.dequantize_weight().T
+    return weight[: rows or quantized.out_features, : columns or quantized.in_features].contiguous()
 
 
 def _calibration_rows(tokenizer: Any, texts: Sequence[str], rows: int, tokens: int, seed: int) -> list[dict[str, Any]]:

@@ -1,0 +1,100 @@
+"""A checkpoint that somebody else quantized, loaded by the library that its configuration names.
+
+The artifact only says where the checkpoint is. Where its weights can be read back without the kernels (GPTQ,
+bitsandbytes' 4 bits, compressed-tensors), quality is scored on the dense weights; ``Exact`` is for all others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_qllm.errors import QllmError
+from pytest_qllm.quiet import quiet
+from pytest_qllm.regimes import checkpoint
+from pytest_qllm.regimes.backends import bitsandbytes, gptqmodel
+from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.size import POINTER
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
+    """Note where the checkpoint is.
+
+    Raises:
+        QllmError: if it is not a quantization of ``model``, or its weights are pickled.
+    """
+    path = checkpoint.fetched(regime)
+    checkpoint.check_fits(regime.name, path, model)
+    (into / POINTER).write_text(json.dumps({"path": str(path), "trusted": bool(regime.options.get("trusted"))}))
+
+
+def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """The checkpoint with its library's kernels."""
+    path, trusted = _pointed(artifact)
+    method = _method(path)
+    if method == "bitsandbytes":
+        return bitsandbytes.load(path, dtype, device)
+    if method in ("gptq", "awq"):
+        return gptqmodel.load_checkpoint(path, dtype, device)
+    return _by_transformers(path, dtype, device, trusted)
+
+
+def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """The dense weights of a checkpoint of one of ``DENSE``'s methods."""
+    path, trusted = _pointed(artifact)
+    method = _method(path)
+    if method == "bitsandbytes":
+        return bitsandbytes.dense(path, dtype, device)
+    if method == "gptq":
+        return gptqmodel.dense_checkpoint(path, dtype, device)
+    from transformers import CompressedTensorsConfig
+
+    return _by_transformers(
+        path, dtype, device, trusted, quantization_config=CompressedTensorsConfig(run_compressed=False)
+    )
+
+
+class Exact:
+    """For checkpoints whose weights only their kernels can tell."""
+
+    build = staticmethod(build)
+    load = staticmethod(load)
+
+
+def _pointed(artifact: Path) -> tuple[Path, bool]:
+    content = json.loads((artifact / POINTER).read_text())
+    return Path(content["path"]), bool(content["trusted"])
+
+
+def _method(path: Path) -> str:
+    config: dict[str, Any] = json.loads((path / "config.json").read_text())
+    named = config.get("quantization_config", {}).get("quant_method", "")
+    return str(named) or ("gptq" if (path / "quantize_config.json").is_file() else "quanto")
+
+
+def _by_transformers(path: Path, dtype: torch.dtype, device: str, trusted: bool, **options: Any) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    from pytest_qllm.models.loader import check_finite
+
+    with quiet():
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            path,
+            dtype=dtype,
+            device_map=device,
+            use_safetensors=True,
+            trust_remote_code=trusted,
+            output_loading_info=True,
+            **options,
+        )
+    absent = sorted(loading["missing_keys"])
+    if absent:
+        raise QllmError(f"{path} lacks the weights of {absent[0]} ({len(absent)} in all); save the checkpoint again")
+    check_finite(model, path)
+    return cast("PreTrainedModel", model.eval())

@@ -1,0 +1,292 @@
+"""A checkpoint that somebody else quantized: method, width and groups from its own configuration. Free of torch.
+
+Configurations are those that the libraries write: ``quantization_config`` in ``config.json`` (transformers, and all
+that save through it), ``quantize_config.json`` (AutoGPTQ, older GPTQModel), ``quanto_qmap.json`` (optimum-quanto), and
+a GGUF file's own header.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.models import source
+from pytest_qllm.regimes.regime import Regime
+
+Config = Mapping[str, Any]
+
+ARCHITECTURE = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+"""What a checkpoint must have in common with the FP16 model."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint's configuration says of its weights.
+
+    Attributes:
+        method: the field's name for the algorithm.
+        bits: nominal width of a weight.
+        library, extra: as in ``Regime``: what loads it.
+        weight_only: whether activations stay as they are.
+        group_size: weights that share a scale; None for a whole row or more.
+        symmetric: None where the configuration does not say.
+    """
+
+    method: str
+    bits: int
+    library: str = ""
+    extra: str = ""
+    weight_only: bool = True
+    group_size: int | None = None
+    symmetric: bool | None = None
+
+
+DENSE = ("gptq", "bitsandbytes", "compressed-tensors")
+"""Methods whose weights are read back without the library's kernels."""
+
+
+def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False) -> Regime:
+    """The regime of a quantized checkpoint: a directory, a GGUF file, or a hub id.
+
+    Of a hub's checkpoint only the configuration is fetched here.
+
+    Raises:
+        QllmError: in one line, if there is none, its configuration says no method that is known, or its weights are
+            pickled.
+    """
+    path = root / Path(where).expanduser()
+    local = path.is_dir()
+    if not local and not source.HUB_ID.fullmatch(where):
+        raise QllmError(f"{name}={where}: there is no such directory, GGUF file or hub id; give a quantized checkpoint")
+    folder = path.resolve() if local else source.from_hub(where, ["*.json"])
+    config = _object(folder / "config.json", name)
+    found = describe(config, folder)
+    if local:
+        _check_files(name, folder)
+    options: dict[str, Any] = {"path": str(folder)} if local else {"hub": where}
+    if "auto_map" in config:
+        options |= {"remote_code": True, "trusted": trusted}
+    if found.group_size is not None:
+        options["group_size"] = found.group_size
+    if found.symmetric is not None:
+        options["symmetric"] = found.symmetric
+    method = config.get("quantization_config", {}).get("quant_method", "gptq")
+    readable = method in DENSE and (folder / "quanto_qmap.json").is_file() is False
+    backend = "checkpoint" if found.weight_only and readable else "checkpoint:Exact"
+    return Regime(name, found.method, found.bits, backend, found.library, found.extra, found.weight_only, options)
+
+
+def fetched(regime: Regime) -> Path:
+    """The directory of a checkpoint regime, all of it.
+
+    Raises:
+        QllmError: if the hub does not give it, or its weights are pickled.
+        UnavailableError: if it needs code of its own that the user does not trust by name.
+    """
+    if regime.options.get("remote_code") and not regime.options["trusted"]:
+        known = source.is_known_architecture(_object(_folder(regime) / "config.json", regime.name))
+        if not known:
+            raise UnavailableError(
+                f"{regime.name} needs code of its own to be loaded (auto_map in its config.json), which is not run; if "
+                f"you have read it: --qllm-trust-remote-code={regime.name}"
+            )
+    path = _folder(regime)
+    if "hub" in regime.options:
+        path = source.from_hub(regime.options["hub"])
+    _check_files(regime.name, path)
+    return path
+
+
+def _folder(regime: Regime) -> Path:
+    own = regime.options.get("path")
+    return Path(own) if own else source.from_hub(regime.options["hub"], ["*.json"])
+
+
+def describe(config: Config, path: Path) -> Description:
+    """What a configuration, or another file beside it, says.
+
+    Raises:
+        QllmError: if there is no word of a method, or of none that is known.
+    """
+    quantization = config.get("quantization_config")
+    if quantization is None and (path / "quantize_config.json").is_file():
+        quantization = {"quant_method": "gptq", **_object(path / "quantize_config.json", str(path))}
+    if quantization is None and (path / "quanto_qmap.json").is_file():
+        return _of_quanto_map(_object(path / "quanto_qmap.json", str(path)))
+    if not isinstance(quantization, Mapping):
+        raise QllmError(
+            f"{path} is not quantized: its config.json has no quantization_config; give the FP16 model to --qllm-model"
+        )
+    method = str(quantization.get("quant_method", "")).lower()
+    reader = _READERS.get(method)
+    if reader is None:
+        raise QllmError(
+            f"{path}: its quant_method is {method or 'not said'}; known ones: {', '.join(_READERS)}, and GGUF files"
+        )
+    try:
+        return reader(quantization)
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise QllmError(
+            f"{path}: its quantization_config of {method} cannot be read ({type(error).__name__}: {error})"
+        ) from error
+
+
+def check_fits(name: str, path: Path, model: Path) -> None:
+    """Refuse a checkpoint of another model than the FP16 one.
+
+    Raises:
+        QllmError: names the first figure that differs.
+    """
+    theirs, ours = _object(path / "config.json", name), _object(model / "config.json", name)
+    for key in ARCHITECTURE:
+        if theirs.get(key) != ours.get(key):
+            raise QllmError(
+                f"{name}={path} is not a quantization of this model: its {key} is {theirs.get(key)}, the FP16 model's "
+                f"{ours.get(key)}"
+            )
+
+
+def _check_files(name: str, path: Path) -> None:
+    if not any(path.glob("*.safetensors")):
+        pickled = next((file.name for kind in ("*.bin", "*.pt", "*.pth") for file in sorted(path.glob(kind))), None)
+        why = f"only pickled weights ({pickled}), which are never read" if pickled else "no *.safetensors"
+        raise QllmError(f"{name}={path} has {why}; save the checkpoint with safetensors")
+
+
+def _of_gptq(config: Config) -> Description:
+    return _grouped("GPTQ", int(config["bits"]), config.get("group_size"), config.get("sym"), "gptqmodel", "gptq")
+
+
+def _of_awq(config: Config) -> Description:
+    bits = int(config["bits"] if "bits" in config else config["w_bit"])
+    group = config.get("group_size", config.get("q_group_size"))
+    return _grouped("AWQ", bits, group, not config.get("zero_point", True), "gptqmodel", "gptq")
+
+
+def _of_autoround(config: Config) -> Description:
+    return _grouped(
+        "AutoRound", int(config["bits"]), config.get("group_size"), config.get("sym"), "auto_round", "autoround"
+    )
+
+
+def _of_bitsandbytes(config: Config) -> Description:
+    if config.get("load_in_8bit"):
+        return Description("LLM.int8()", 8, "bitsandbytes", "bitsandbytes", weight_only=False)
+    method = str(config["bnb_4bit_quant_type"]).upper()
+    return Description(method, 4, "bitsandbytes", "bitsandbytes", group_size=64)
+
+
+def _of_compressed_tensors(config: Config) -> Description:
+    groups = config["config_groups"]
+    weights = [group["weights"] for group in groups.values()]
+    bits = min(int(one["num_bits"]) for one in weights)
+    narrowest = next(one for one in weights if int(one["num_bits"]) == bits)
+    activations = any(group.get("input_activations") for group in groups.values())
+    kind = "FP" if narrowest.get("type") == "float" else "INT"
+    inputs = next((group["input_activations"] for group in groups.values() if group.get("input_activations")), None)
+    width = f"W{bits}A{inputs['num_bits'] if inputs else 16}"
+    return Description(
+        f"{kind}{bits} ({width})",
+        bits,
+        "compressed_tensors",
+        "compressed-tensors",
+        weight_only=not activations,
+        group_size=narrowest.get("group_size"),
+        symmetric=narrowest.get("symmetric"),
+    )
+
+
+def _of_torchao(config: Config) -> Description:
+    given = config["quant_type"]
+    given = given.get("default", given) if isinstance(given, Mapping) else given
+    kind = given if isinstance(given, str) else str(given["_type"])
+    data = {} if isinstance(given, str) else given.get("_data", {})
+    name = kind.removesuffix("Config").lower().replace("_", "")
+    activations = "dynamic" in name or "static" in name
+    group = data.get("group_size")
+    if name.startswith("intx"):
+        dtype = data["weight_dtype"]
+        bits = int(str(dtype["_data"] if isinstance(dtype, Mapping) else dtype).rpartition("int")[2])
+        granularity = data.get("granularity") or {}
+        group = (granularity.get("_data") or {}).get("group_size") if isinstance(granularity, Mapping) else group
+    elif "int4weight" in name or "int4wo" in name:
+        bits = 4
+    else:
+        bits = 4 if "uint4" in name else 8
+    method = f"{'FP8' if name.startswith('float8') else f'INT{bits}'} (torchao)"
+    return Description(method, bits, "torchao", "torchao", weight_only=not activations, group_size=group)
+
+
+def _of_hqq(config: Config) -> Description:
+    inner = config.get("quant_config", config)
+    inner = inner.get("weight_quant_params") or next(iter(inner.values()))["weight_quant_params"]
+    return _grouped("HQQ", int(inner["nbits"]), inner.get("group_size"), False, "hqq", "hqq")
+
+
+def _of_quanto(config: Config) -> Description:
+    weights, activations = str(config["weights"]), config.get("activations")
+    bits = 8 if weights.startswith(("float8", "qfloat8")) else int(weights.rpartition("int")[2])
+    method = "FP8 (quanto)" if "float8" in weights else f"INT{bits} (quanto)"
+    return Description(method, bits, "optimum.quanto", "quanto", weight_only=activations in (None, "none"))
+
+
+def _of_quanto_map(config: Config) -> Description:
+    layers = [layer for layer in config.values() if layer.get("weights") not in (None, "none")]
+    narrowest = min(layers, key=lambda layer: _of_quanto(layer).bits)
+    return _of_quanto(narrowest)
+
+
+def _of_fp8(config: Config) -> Description:
+    block = config.get("weight_block_size")
+    return Description("FP8", 8, weight_only=False, group_size=None if not block else int(block[0]) * int(block[1]))
+
+
+def _of_width(method: str, bits: int | None = None) -> Callable[[Config], Description]:
+    def read(config: Config) -> Description:
+        width = int(config["bits"]) if bits is None else bits
+        return _grouped(method, width, config.get("group_size"), None, "", "")
+
+    return read
+
+
+_READERS: dict[str, Callable[[Config], Description]] = {
+    "gptq": _of_gptq,
+    "awq": _of_awq,
+    "auto-round": _of_autoround,
+    "bitsandbytes": _of_bitsandbytes,
+    "compressed-tensors": _of_compressed_tensors,
+    "torchao": _of_torchao,
+    "hqq": _of_hqq,
+    "quanto": _of_quanto,
+    "fp8": _of_fp8,
+    "fbgemm_fp8": _of_fp8,
+    "eetq": _of_width("EETQ", 8),
+    "higgs": _of_width("HIGGS"),
+    "spqr": _of_width("SpQR"),
+    "mxfp4": _of_width("MXFP4", 4),
+    "mxfp8": _of_width("MXFP8", 8),
+    "nvfp4": _of_width("NVFP4", 4),
+}
+
+
+def _grouped(method: str, bits: int, group: Any, symmetric: Any, library: str, extra: str) -> Description:
+    size = int(group) if group is not None and int(group) > 0 else None
+    return Description(method, bits, library, extra, True, size, None if symmetric is None else bool(symmetric))
+
+
+def _object(file: Path, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except OSError:
+        raise QllmError(
+            f"{name}: {file.parent} has no {file.name}; expected a checkpoint as its library saved it"
+        ) from None
+    except ValueError as error:
+        raise QllmError(f"{file} is not valid JSON ({error}); save the checkpoint again") from error
+    if not isinstance(content, dict):
+        raise QllmError(f"{file} holds {type(content).__name__}, expected a JSON object; save the checkpoint again")
+    return content

@@ -1,0 +1,107 @@
+"""What a quantized model weighs, from the tensors that its library saved. Free of torch, but for ``matrices``."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from pytest_qllm.errors import QllmError
+
+VERSION = 1
+"""Part of the store's key."""
+
+NAME = "size.json"
+"""Where a backend that saves no quantized tensors (a simulated one) leaves its own account."""
+
+POINTER = "checkpoint.json"
+"""Says where a checkpoint is that is no artifact of ours."""
+
+_BITS = {"BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "U8": 8, "I8": 8, "F64": 64, "F32": 32, "F16": 16, "BF16": 16}
+_BITS |= {"U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64, "F8_E8M0": 8, "F4": 4}
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a quantized model on disk.
+
+    Attributes:
+        bits_per_weight: mean over the matrices of its layers, with scales, zero points, outliers, and the matrices that
+            were left in FP16; embeddings and output head are no layers.
+        model_bits_per_weight: mean over everything, embeddings, head and norms too.
+        bytes: of all tensors.
+    """
+
+    bits_per_weight: float
+    model_bits_per_weight: float
+    bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> Size:
+    """The size of what a backend saved: its own account, or that of its safetensors.
+
+    Args:
+        artifact: directory with ``size.json``, or with safetensors (here, or in ``checkpoint/``).
+        weights: how many weights each matrix of the FP16 model's layers has, by the name of its module.
+        parameters: of the whole FP16 model.
+
+    Raises:
+        QllmError: if a matrix has no tensor there.
+    """
+    if (artifact / NAME).is_file():
+        return Size(**json.loads((artifact / NAME).read_text()))
+    folder = artifact / "checkpoint" if (artifact / "checkpoint").is_dir() else artifact
+    if (artifact / POINTER).is_file():
+        folder = Path(json.loads((artifact / POINTER).read_text())["path"])
+    bits: dict[str, int] = dict.fromkeys(weights, 0)
+    everything = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, size in _tensors(file):
+            everything += size
+            module, _, kind = name.rpartition(".")
+            while module and module not in bits:
+                module = module.rpartition(".")[0]
+            if module and kind != "bias":
+                bits[module] += size
+    absent = [name for name, size in bits.items() if not size]
+    if absent:
+        raise QllmError(f"{folder} has no tensor of {absent[0]} ({len(absent)} absent in all): its size is unknown")
+    return Size(sum(bits.values()) / sum(weights.values()), everything / parameters, everything // 8)
+
+
+def matrices(model: Path) -> tuple[dict[str, int], int]:
+    """Weights of each matrix in the layers of an FP16 checkpoint by its module's name, and of the whole model.
+
+    The model is built without weights: what is an embedding or an output head is the model's own word.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from pytest_qllm.models.loader import load_config
+
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(load_config(model))
+    outer = {id(one.weight) for one in (empty.get_input_embeddings(), empty.get_output_embeddings()) if one is not None}
+    found = {
+        name.removesuffix(".weight"): parameter.numel()
+        for name, parameter in empty.named_parameters()
+        if parameter.ndim >= 2 and id(parameter) not in outer
+    }
+    return found, sum(parameter.numel() for parameter in empty.parameters())
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, int]]:
+    """Name and bits of each tensor of a safetensors file, from its header."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header: dict[str, Any] = json.loads(stream.read(length))
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            yield name, _BITS[tensor["dtype"]] * prod(tensor["shape"])
