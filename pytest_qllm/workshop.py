@@ -127,7 +127,7 @@ class Workshop:
         return regime if found is None else replace(regime, bits_per_weight=found.bits_per_weight)
 
     def size(self, regime: Regime, *, make: bool = True) -> Size | None:
-        """What the quantized model weighs; None for the FP16 checkpoint, and where it is not known and not made."""
+        """What the quantized model weighs; None for the FP16 checkpoint, or where no artifact tells."""
         base = regime.base
         if base.is_baseline:
             return None
@@ -140,9 +140,9 @@ class Workshop:
             artifact = self.artifact(base)
             with _attributed(base, "weigh"):
                 found = own(artifact) if own is not None else of_artifact(artifact, *matrices(self.checkpoint.path))
-            known = found.to_json()
+            known = {} if found is None else found.to_json()
             self.store.write(known, *place)
-        return Size(**known)
+        return Size(**known) if known else None
 
     def forget(self) -> None:
         """Free the memory of the model that was measured last."""

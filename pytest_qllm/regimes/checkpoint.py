@@ -45,8 +45,8 @@ class Description:
     symmetric: bool | None = None
 
 
-DENSE = ("gptq", "bitsandbytes", "compressed-tensors")
-"""Methods whose weights are read back without the library's kernels."""
+READABLE = ("gptqmodel", "bitsandbytes", "compressed_tensors")
+"""Libraries whose weights are read back without their kernels."""
 
 
 def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False) -> Regime:
@@ -74,9 +74,7 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
         options["group_size"] = found.group_size
     if found.symmetric is not None:
         options["symmetric"] = found.symmetric
-    method = config.get("quantization_config", {}).get("quant_method", "gptq")
-    readable = method in DENSE and (folder / "quanto_qmap.json").is_file() is False
-    backend = "checkpoint" if found.weight_only and readable else "checkpoint:Exact"
+    backend = "checkpoint" if found.weight_only and found.library in READABLE else "checkpoint:Exact"
     return Regime(name, found.method, found.bits, backend, found.library, found.extra, found.weight_only, options)
 
 

@@ -10,8 +10,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from pytest_qllm.errors import QllmError
-
 VERSION = 1
 """Part of the store's key."""
 
@@ -44,16 +42,16 @@ class Size:
         return asdict(self)
 
 
-def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> Size:
+def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> Size | None:
     """The size of what a backend saved: its own account, or that of its safetensors.
+
+    None where these do not tell: a matrix has no tensor of its name, or all are plain ones of 16 bits or more, as a
+    backend saves them that only simulates quantization.
 
     Args:
         artifact: directory with ``size.json``, or with safetensors (here, or in ``checkpoint/``).
         weights: how many weights each matrix of the FP16 model's layers has, by the name of its module.
         parameters: of the whole FP16 model.
-
-    Raises:
-        QllmError: if a matrix has no tensor there.
     """
     if (artifact / NAME).is_file():
         return Size(**json.loads((artifact / NAME).read_text()))
@@ -70,9 +68,8 @@ def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> 
                 module = module.rpartition(".")[0]
             if module and kind != "bias":
                 bits[module] += size
-    absent = [name for name, size in bits.items() if not size]
-    if absent:
-        raise QllmError(f"{folder} has no tensor of {absent[0]} ({len(absent)} absent in all): its size is unknown")
+    if not all(bits.values()) or all(bits[name] >= 16 * count for name, count in weights.items()):
+        return None
     return Size(sum(bits.values()) / sum(weights.values()), everything / parameters, everything // 8)
 
 

@@ -46,12 +46,12 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
 
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """The dense weights of a checkpoint of one of ``DENSE``'s methods."""
+    """The dense weights of a checkpoint of GPTQ or AWQ, of bitsandbytes' 4 bits, or of compressed-tensors."""
     path, trusted = _pointed(artifact)
     method = _method(path)
     if method == "bitsandbytes":
         return bitsandbytes.dense(path, dtype, device)
-    if method == "gptq":
+    if method in ("gptq", "awq"):
         return gptqmodel.dense_checkpoint(path, dtype, device)
     from transformers import CompressedTensorsConfig
 

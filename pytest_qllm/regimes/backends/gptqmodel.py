@@ -120,7 +120,7 @@ def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
 
 
 def dense_checkpoint(checkpoint: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """The dense weights of any checkpoint of GPTQ, unpacked by plain operations and not by a kernel."""
+    """The dense weights of any checkpoint of GPTQ or AWQ, unpacked by plain operations and not by a kernel."""
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", _workers())
     import torch
     from gptqmodel import BACKEND, GPTQModel
@@ -128,7 +128,8 @@ def dense_checkpoint(checkpoint: Path, dtype: torch.dtype, device: str) -> PreTr
     from pytest_qllm.regimes.shadow import replace_linears
 
     with quiet(), torch.inference_mode(False), torch.no_grad():
-        backend = BACKEND.GPTQ_TORCH
+        config = json.loads((checkpoint / "config.json").read_text()).get("quantization_config", {})
+        backend = BACKEND.AWQ_TORCH if config.get("quant_method") == "awq" else BACKEND.GPTQ_TORCH
         model = GPTQModel.load(str(checkpoint), backend=backend, device="cpu", dtype=torch.float16).model
         replace_linears(
             model,

@@ -1,0 +1,154 @@
+"""Checkpoints that others quantized: what is read from configurations as the libraries write them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.regimes import checkpoint
+from pytest_qllm.regimes.catalog import RegimeCatalog
+
+_CT_WEIGHTS = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": True}
+_INTX = {
+    "_type": "IntxWeightOnlyConfig",
+    "_version": 2,
+    "_data": {
+        "weight_dtype": {"_type": "torch.dtype", "_data": "int3"},
+        "granularity": {"_type": "PerGroup", "_version": 1, "_data": {"group_size": 32}},
+    },
+}
+_FP8 = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True}
+
+KNOWN: list[tuple[dict[str, Any], tuple[str, int, int | None, bool]]] = [
+    ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True}, ("GPTQ", 4, 128, True)),
+    ({"quant_method": "gptq", "bits": 3, "group_size": -1, "sym": False}, ("GPTQ", 3, None, True)),
+    ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, ("AWQ", 4, 128, True)),
+    ({"quant_method": "awq", "w_bit": 4, "q_group_size": 64, "zero_point": True}, ("AWQ", 4, 64, True)),
+    ({"quant_method": "auto-round", "bits": 4, "group_size": 32, "sym": True}, ("AutoRound", 4, 32, True)),
+    ({"quant_method": "bitsandbytes", "load_in_8bit": True, "load_in_4bit": False}, ("LLM.int8()", 8, None, False)),
+    ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, ("NF4", 4, 64, True)),
+    (
+        {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": _CT_WEIGHTS}}},
+        ("INT4 (W4A16)", 4, 128, True),
+    ),
+    (
+        {
+            "quant_method": "compressed-tensors",
+            "config_groups": {"group_0": {"weights": _FP8, "input_activations": {"num_bits": 8, "type": "float"}}},
+        },
+        ("FP8 (W8A8)", 8, None, False),
+    ),
+    (
+        {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int8WeightOnlyConfig", "_data": {}}}},
+        ("INT8 (torchao)", 8, None, True),
+    ),
+    ({"quant_method": "torchao", "quant_type": {"default": _INTX}}, ("INT3 (torchao)", 3, 32, True)),
+    (
+        {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int8DynamicActivationInt8WeightConfig"}}},
+        ("INT8 (torchao)", 8, None, False),
+    ),
+    (
+        {"quant_method": "torchao", "quant_type": {"default": {"_type": "Float8WeightOnlyConfig", "_data": {}}}},
+        ("FP8 (torchao)", 8, None, True),
+    ),
+    ({"quant_method": "torchao", "quant_type": "int4_weight_only"}, ("INT4 (torchao)", 4, None, True)),
+    (
+        {"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 2, "group_size": 16}}},
+        ("HQQ", 2, 16, True),
+    ),
+    ({"quant_method": "quanto", "weights": "int4", "activations": None}, ("INT4 (quanto)", 4, None, True)),
+    ({"quant_method": "quanto", "weights": "float8", "activations": None}, ("FP8 (quanto)", 8, None, True)),
+    ({"quant_method": "fp8", "weight_block_size": [128, 128]}, ("FP8", 8, 128 * 128, False)),
+    ({"quant_method": "mxfp4"}, ("MXFP4", 4, None, True)),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    return tmp_path
+
+
+def _write(folder: Path, **config: Any) -> str:
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 64, **config}))
+    return f"mine={folder}"
+
+
+@pytest.mark.parametrize(("config", "expected"), KNOWN, ids=[f"{one[0]}-{one[1]}bit" for _, one in KNOWN])
+def test_method_width_and_groups_are_the_configuration_s(
+    folder: Path, config: dict[str, Any], expected: tuple[str, int, int | None, bool]
+) -> None:
+    found = RegimeCatalog().get(_write(folder, quantization_config=config))
+    assert (found.method, found.bits, found.options.get("group_size"), found.weight_only) == expected
+    assert found.name == "mine"
+
+
+def test_autogptq_s_own_file(folder: Path) -> None:
+    text = _write(folder)
+    (folder / "quantize_config.json").write_text(json.dumps({"bits": 2, "group_size": 64, "sym": True}))
+    found = RegimeCatalog().get(text)
+    assert (found.method, found.bits, found.options["group_size"]) == ("GPTQ", 2, 64)
+
+
+def test_quanto_s_own_map(folder: Path) -> None:
+    text = _write(folder)
+    layers = {"a": {"weights": "qint8", "activations": "none"}, "b": {"weights": "qint4", "activations": "none"}}
+    (folder / "quanto_qmap.json").write_text(json.dumps(layers))
+    assert RegimeCatalog().get(text).bits == 4
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({}, "is not quantized"),
+        ({"quantization_config": {"quant_method": "magic"}}, "its quant_method is magic; known ones: gptq, awq"),
+        ({"quantization_config": {}}, "its quant_method is not said"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "cannot be read (KeyError: 'bits')"),
+        ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {}}}, "cannot be read"),
+    ],
+)
+def test_what_is_not_known_is_said_in_a_line(folder: Path, config: dict[str, Any], words: str) -> None:
+    with pytest.raises(QllmError) as refused:
+        RegimeCatalog().get(_write(folder, **config))
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_pickle_is_never_read(tmp_path: Path) -> None:
+    text = _write(tmp_path, quantization_config={"quant_method": "gptq", "bits": 4})
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(QllmError, match=r"only pickled weights \(pytorch_model.bin\), which are never read"):
+        RegimeCatalog().get(text)
+
+
+def test_a_damaged_configuration_is_named(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(QllmError, match="is not valid JSON"):
+        RegimeCatalog().get(f"mine={folder}")
+
+
+def test_another_model_s_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    _write(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    model = tmp_path / "fp16"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 128}))
+    with pytest.raises(QllmError, match="its hidden_size is 64, the FP16 model's 128"):
+        checkpoint.check_fits("mine", folder, model)
+
+
+def test_code_of_its_own_is_not_run_unless_it_is_trusted_by_name(folder: Path) -> None:
+    config = {"quantization_config": {"quant_method": "gptq", "bits": 4}, "auto_map": {"AutoModel": "theirs.Model"}}
+    text = _write(folder, **config, architectures=["TheirModel"])
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace('"llama"', '"theirs"'))
+    with pytest.raises(UnavailableError, match="--qllm-trust-remote-code=mine"):
+        checkpoint.fetched(RegimeCatalog().get(text))
+    assert checkpoint.fetched(RegimeCatalog(trusted=["mine"]).get(text)) == folder
+
+
+def test_an_architecture_that_transformers_has_needs_no_code(folder: Path) -> None:
+    config = {"quantization_config": {"quant_method": "gptq", "bits": 4}, "auto_map": {"AutoModel": "theirs.Model"}}
+    assert checkpoint.fetched(RegimeCatalog().get(_write(folder, **config))) == folder
