@@ -17,7 +17,7 @@ from pytest_qllm.benchmarks.lm_eval import Item
 from pytest_qllm.engine.engine import VERSION, Continuation
 from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
 from pytest_qllm.models import adapter, source
-from pytest_qllm.models.source import Checkpoint
+from pytest_qllm.models.source import AbsentError, Checkpoint
 from pytest_qllm.regimes import checkpoint
 from pytest_qllm.regimes.backends import backend, dense_backend
 from pytest_qllm.regimes.regime import Regime
@@ -131,14 +131,19 @@ class Workshop:
         base = regime.base
         if base.is_baseline:
             return None
-        place = ("sizes", f"{base.name}-{self._key(base)}-{SIZE_VERSION}")
+        try:
+            place = ("sizes", f"{base.name}-{self._key(base)}-{SIZE_VERSION}")
+        except AbsentError:
+            if make:
+                raise
+            return None
         known = self.store.read(*place)
         if known is None:
             if not make:
                 return None
-            own = getattr(backend(base), "size", None)
             artifact = self.artifact(base)
             with _attributed(base, "weigh"):
+                own = getattr(backend(base), "size", None)
                 found = own(artifact) if own is not None else of_artifact(artifact, *matrices(self.checkpoint.path))
             known = {} if found is None else found.to_json()
             self.store.write(known, *place)

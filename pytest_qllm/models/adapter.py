@@ -37,7 +37,7 @@ def add(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     _check_fits(model, folder)
     with quiet():
         try:
-            model.load_adapter(str(folder), adapter_kwargs={"use_safetensors": True})
+            model.load_adapter(str(folder))
         except (ValueError, RuntimeError, KeyError, TypeError, ImportError) as error:
             line = (str(error).splitlines() or [""])[0]
             raise QllmError(

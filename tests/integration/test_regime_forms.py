@@ -99,8 +99,8 @@ def test_a_small_cache_costs_more_the_smaller_it_is(suite: Suite) -> None:
     assert (four["bits"], two["bits"]) == (4, 2)
 
 
-@pytest.mark.slow
 def test_a_table_of_the_user_s(suite: Suite) -> None:
+    suite.more_regimes()
     suite.pytester.makepyprojecttoml(
         """
         [tool.qllm.regimes.mine]
