@@ -23,6 +23,7 @@ class Record:
         beside: the accuracy of the same answers, where the verdict is on a graded score.
         against: what changed since a previous release (``trend.Trend``).
         scores: of the single items (``items.Scores``), which go into a file of their own.
+        rerun: the command that runs the test again.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Record:
     beside: Mapping[str, Any] | None = None
     against: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = field(default=None, repr=False)
+    rerun: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

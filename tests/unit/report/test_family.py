@@ -57,13 +57,13 @@ class TestLines:
     def test_the_claim(self, records, line):
         claims = list(lines(records))
         assert line in claims
-        assert line in [text for text, _ in summary(records, [], ["bnb-nf4"], 80)]
+        assert line in ["".join(text for text, _ in spans) for spans in summary(records, [], ["bnb-nf4"], 80)]
 
     @pytest.mark.parametrize(
         "records", [[], [ONE], [PASS], [NO_SIGNAL, PASS], [PASS, replace(ONE, outcome="INCONCLUSIVE")]]
     )
     def test_nothing_where_nothing_is_claimed_of_several(self, records):
-        assert [line for line in lines(records) if "pooled" not in line] == []
+        assert list(lines(records)) == []
 
     def test_another_error(self):
         assert "2 of them hold together at 10 % (Holm)" in next(iter(lines([ONE, OTHER, PASS], 0.1)))
