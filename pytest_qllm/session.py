@@ -278,6 +278,8 @@ def _previous(settings: Settings, config: pytest.Config) -> Previous | None:
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put the records of a test on its report: plain content that reaches the controller with it."""
+    from pytest_qllm.report import junit
+
     if "qllm_regime" not in getattr(item, "fixturenames", ()):
         return
     report.__dict__["qllm"] = []
@@ -293,13 +295,9 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         item.stash[OUTCOME] = report.outcome
         _mark_unexpected_passes(item, report, records)
         for record in records:
-            for name in ("model", "regime", "benchmark", "outcome", "effect", "tolerance", "n"):
-                if record[name] is not None:
-                    item.user_properties.append((f"qllm.{'verdict' if name == 'outcome' else name}", record[name]))
-            if record["ci"] is not None:
-                item.user_properties += [("qllm.ci_low", record["ci"][0]), ("qllm.ci_high", record["ci"][1])]
+            item.user_properties += junit.properties(record)
         for kernel in kernels:
-            item.user_properties += _kernel_properties(kernel)
+            item.user_properties += junit.kernel_properties(kernel)
 
 
 def _mark_unexpected_passes(item: pytest.Item, report: pytest.TestReport, records: Sequence[Mapping[str, Any]]) -> None:
@@ -310,21 +308,6 @@ def _mark_unexpected_passes(item: pytest.Item, report: pytest.TestReport, record
     mended = [record for record in expected if record.standing == "xpass"]
     if mended and report.passed and not item.config.getoption("runxfail", False):
         report.wasxfail = "; ".join(record.accepted() for record in mended)
-
-
-def _kernel_properties(kernel: Mapping[str, Any]) -> list[tuple[str, object]]:
-    figures, logits = kernel["figures"], kernel["figures"]["logits"] or {}
-    properties = {
-        "model": kernel["model"],
-        "regime": kernel["regime"],
-        "kernel": "agrees" if kernel["agrees"] else "disagrees",
-        "kernel_max": logits.get("max"),
-        "kernel_mean": logits.get("mean"),
-        "kernel_noise_max": figures["noise"]["max"],
-        "kernel_noise_mean": figures["noise"]["mean"],
-        "kernel_worst_layer": figures["worst"],
-    }
-    return [(f"qllm.{name}", value) for name, value in properties.items() if value is not None]
 
 
 def provenance(settings: Settings) -> dict[str, Any]:

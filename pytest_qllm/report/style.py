@@ -76,9 +76,10 @@ def line(text: str, **markup: bool) -> Line:
 
 
 def wrapped(text: str, width: int, **markup: bool) -> Iterator[Line]:
-    """A sentence in lines of at most so many columns; words are left whole."""
-    parts = textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-    yield from (line(part, **markup) for part in parts)
+    """A sentence in lines of at most so many columns; words are left whole, and percent signs with their numbers."""
+    bound = text.replace(" %", "\N{NO-BREAK SPACE}%")
+    parts = textwrap.wrap(bound, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    yield from (line(part.replace("\N{NO-BREAK SPACE}%", " %"), **markup) for part in parts)
 
 
 def stripped(spans: Sequence[Span]) -> Line:
