@@ -46,11 +46,14 @@ class Step:
 
     def figures(self, now: float) -> list[str]:
         """Items, items a second and time left, as far as they are known; else how long it has taken so far."""
+        waited = now - self.began
+        since = [f"for {duration(waited)}"] if waited >= 2 else []
         if self.count is None:
-            waited = now - self.began
-            return [f"for {duration(waited)}"] if waited >= 2 else []
+            return since
         parts = [f"{self.count.done}/{self.count.total} items"]
-        if self.count.rate:
+        if not self.count.rate:
+            parts += since
+        else:
             parts.append(f"{self.count.rate:.3g} items/s")
             left = (self.count.total - self.count.done) / self.count.rate - (now - self.at)
             if left > 0:  # what takes longer than was thought has no known end

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_qllm.report.matrix import matrix
 from pytest_qllm.report.record import Record
@@ -187,3 +189,26 @@ def test_each_cell_has_the_colour_of_its_verdict_and_a_sign_beside_it(width):
 def test_the_worse_of_two_verdicts_on_one_benchmark_is_shown(metric):
     records = [record("bnb-nf4", "piqa", "FAIL", -0.2), record("bnb-nf4", "piqa", "PASS", 0.0, metric=metric)]
     assert "FAIL -20.0" in "\n".join(lines(records))
+
+
+WORDS = st.lists(st.sampled_from(["arc", "easy", "german", "perplexity", "truthful", "qa"]), min_size=1, max_size=5)
+BENCHMARKS = st.lists(WORDS.map("_".join), min_size=1, max_size=30, unique=True)
+
+
+@given(BENCHMARKS, st.integers(1, 25), st.integers(40, 160), st.randoms(use_true_random=False))
+def test_whatever_is_in_it_it_fits_and_has_a_cell_for_each(benchmarks, count, width, random):
+    regimes = ("fp16", *(f"gptq-{at}bit" for at in range(count)))
+    outcomes = ("PASS", "FAIL", "INCONCLUSIVE")
+    records = [
+        record(regime, name) if regime == "fp16" else record(regime, name, random.choice(outcomes), -random.random())
+        for regime in regimes
+        for name in benchmarks
+    ]
+    text = lines(records, width, regimes)
+    assert max(map(len, text)) <= width
+    signs = {"PASS": {"PASS", "P"}, "FAIL": {"FAIL", "F"}, "INCONCLUSIVE": {"INCONCL.", "I"}}
+    for regime in regimes[1:]:
+        cells = [word for line in text if line.startswith(f"{regime} ") for word in line.split()[1:]]
+        for outcome in outcomes:
+            expected = sum(one.regime == regime and one.outcome == outcome for one in records)
+            assert sum(word in signs[outcome] for word in cells) == expected
