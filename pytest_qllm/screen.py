@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from rich.cells import set_cell_size
 
 ERASE = "\x1b[J"  # from the cursor to the end of the screen: nothing of pytest's stands there
 
@@ -56,6 +55,8 @@ class Screen:
 
     def show(self, lines: Sequence[str]) -> None:
         """Draw these lines instead of the last ones; as many as there is room for."""
+        from rich.cells import set_cell_size
+
         with self.lock:
             columns, rows = _size(self._descriptor)
             at = self._writer.width_of_current_line

@@ -187,9 +187,9 @@ class Session:
     # In the process that reports.
 
     def pytest_sessionstart(self) -> None:
-        from pytest_qllm.live import Board
-
         if not self.is_worker and not self.config.option.collectonly:
+            from pytest_qllm.live import Board
+
             Board.watch(
                 self.config, self.settings.store, lambda nodeid: regime_of(nodeid, self.regime_names) is not None
             )

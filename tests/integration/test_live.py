@@ -94,6 +94,9 @@ class Terminal:
         self.process.wait(30)
         return self.lines
 
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
     @property
     def lines(self) -> list[str]:
         """What stands on the screen and above it."""
@@ -202,7 +205,7 @@ def test_a_small_terminal(terminal: Any, columns: int, rows: int) -> None:
     assert sum(line.startswith("bnb-int8") for line in last) == 1
 
 
-@pytest.mark.parametrize("arguments", [("-s",), ("-o", "log_cli=true"), ("--capture=sys",)], ids=" ".join)
+@pytest.mark.parametrize("arguments", [("-s",), ("-o", "log_cli=true")], ids=" ".join)
 def test_where_tests_write_to_the_terminal_too_it_is_left_to_them(terminal: Any, arguments: tuple[str, ...]) -> None:
     shown = terminal(*arguments, "-k", "lambada")
     shown.watch()
@@ -238,3 +241,18 @@ def test_a_ci_s_terminal_is_a_log(terminal: Any) -> None:
     shown = terminal("-k", "lambada", CI="true")
     shown.watch()
     assert shown.live == []
+
+
+def test_a_debugger_has_the_terminal_to_itself(terminal: Any, folder: Path) -> None:
+    (folder / "test_lambada.py").write_text("def test_lambada(gate):\n    gate('lambada')\n    breakpoint()\n")
+    shown = terminal("-k", "lambada and fp16")
+    lines = shown.watch(lambda lines: any(line.startswith("(Pdb)") for line in lines))
+    assert shown.live
+    shown.seen.clear()
+    time.sleep(1)
+    shown.type("c\n")
+    last = shown.watch()
+    assert shown.process.returncode == 0
+    assert not any(LIVE.match(line) for line in lines)
+    assert shown.live == []
+    assert sum("1 passed" in line for line in last) == 1
