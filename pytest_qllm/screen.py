@@ -40,7 +40,8 @@ class Screen:
     def of(cls, config: pytest.Config) -> Screen | None:
         """The terminal of this session, or None where the output is no terminal, or others write to it as they like."""
         terminal = config.pluginmanager.getplugin("terminalreporter")
-        if type(terminal) is not pytest.TerminalReporter or config.getoption("capture", "no") != "fd" or _logs(config):
+        is_pytest_s_own = type(terminal).__module__ == "_pytest.terminal"  # 8.3 has no public name for it
+        if not is_pytest_s_own or config.getoption("capture", "no") != "fd" or _logs(config):
             return None
         if os.environ.get("CI") or os.environ.get("TERM", "dumb") == "dumb" or os.name != "posix":
             return None
