@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_qllm.report.family import pooled
+from pytest_qllm.report.family import PooledRow
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
 from pytest_qllm.report.style import MARKS, Line, badness, line, mark_of, printable, stripped, wrapped
@@ -55,10 +55,9 @@ def kernels(found: Sequence[KernelRecord], regimes: Sequence[str], width: int, w
     yield from _more(len(ordered) - len(shown), where)
 
 
-def pools(records: Sequence[Record], width: int, where: str) -> Iterator[Line]:
+def pools(rows: Sequence[PooledRow], width: int, where: str) -> Iterator[Line]:
     """Dimensions pooled, the largest mean loss first."""
-    rows = sorted(pooled(records), key=lambda row: row.effect)
-    for row in rows[:FIGURES]:
+    for row in sorted(rows, key=lambda row: row.effect)[:FIGURES]:
         yield from wrapped(row.line(), width)
     yield from _more(len(rows) - FIGURES, where)
 

@@ -107,3 +107,5 @@ def lines(records: Sequence[Record], alpha: float = ALPHA) -> Iterator[str]:
     if judged > 1 and outcomes <= {Outcome.PASS, Outcome.NO_SIGNAL}:
         every = "every test passes" if Outcome.NO_SIGNAL not in outcomes else "every test with a signal passes"
         yield f"{every}: needs no correction (intersection-union)"
+    for row in pooled(records):
+        yield row.line()

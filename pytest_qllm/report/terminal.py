@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pytest_qllm.report import details, trend
 from pytest_qllm.report.advice import next_step
-from pytest_qllm.report.family import lines
+from pytest_qllm.report.family import lines, pooled
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.matrix import matrix
 from pytest_qllm.report.record import Record
@@ -47,9 +47,12 @@ def summary(
         yield line("")
         yield _counted(counts)
         yield from wrapped(EFFECT, width)
+        rows = pooled(records)
+        listed = {row.line() for row in rows}
         for text in lines(records, alpha):
-            yield from wrapped(text, width)
-        yield from details.pools(records, width, where)
+            if text not in listed:
+                yield from wrapped(text, width)
+        yield from details.pools(rows, width, where)
     yield from _since(records, regimes, width, where)
     yield from details.worst(records, width, where)
     others = [*details.beside(records, width, where), *details.failures(errors, where)]
