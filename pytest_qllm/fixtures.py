@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -79,6 +80,7 @@ class GateFixture:
             self._node.stash.setdefault(PLANS, []).append(plan.to_json())
             pytest.skip("planned")
         record = self._answered(benchmark, answer)
+        record = replace(record, rerun=self._session.rerun(self._node, record.regime))
         self._node.stash.setdefault(RECORDS, []).append(record.to_json())
         self._session.conclude(record, self._node)
         return record
@@ -90,9 +92,7 @@ class GateFixture:
         record = self._answered("kernel", lambda: self._session.gate.kernel(self._regime))
         self._node.stash.setdefault(KERNELS, []).append(record.to_json())
         if not record.agrees:
-            pytest.fail(
-                record.message(self._session.settings.rerun(self._node.nodeid, self._regime.name)), pytrace=False
-            )
+            pytest.fail(record.message(self._session.rerun(self._node, self._regime.name)), pytrace=False)
         return record
 
     def _answered(self, subject: str, answer: Callable[[], Answer]) -> Answer:

@@ -220,7 +220,7 @@ class Settings:
 
     def rerun(self, nodeid: str, regime: str) -> str:
         """The command that runs one test of this session again."""
-        return " ".join(["pytest", shlex.quote(nodeid), f"--qllm-regimes={regime}", *self.changed])
+        return " ".join(["pytest", shlex.quote(nodeid), f"--qllm-regimes={shlex.quote(regime)}", *self.changed])
 
     def to_json(self) -> dict[str, Any]:
         """Every option as it is in force, as JSON content; the tables as they were written."""

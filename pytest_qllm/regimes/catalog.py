@@ -93,6 +93,7 @@ class RegimeCatalog:
         self.methods = {method.prefix: method for method in (*METHODS, *(m for m in added if isinstance(m, Method)))}
         regimes = (*BUILTIN, *(regime for regime in added if isinstance(regime, Regime)))
         self._by_name = {regime.name: regime for regime in regimes}
+        self._by_text: dict[str, Regime] = {}
         for name, table in (tables or {}).items():
             if name in self._by_name:
                 raise QllmError(f"{where}: regimes.{name}: there is a regime of that name already; choose another")
@@ -107,8 +108,9 @@ class RegimeCatalog:
         Raises:
             QllmError: if there is none; the message lists those that there are.
         """
-        if text in self._by_name:
-            return self._by_name[text]
+        for table in (self._by_name, self._by_text):
+            if text in table:
+                return table[text]
         base, extras = spec.split(text, self.root)
         base = ALIASES.get(base, base)
         named = self._by_name.get(base)
@@ -146,4 +148,5 @@ class RegimeCatalog:
             if chosen.setdefault(regime.name, regime) != regime:
                 raise QllmError(f"two regimes would be called {regime.name}; name them in [tool.qllm.regimes]")
             self._by_name.setdefault(regime.name, regime)
+            self._by_text[name] = regime
         return tuple(chosen.values())

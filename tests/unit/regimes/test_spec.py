@@ -141,8 +141,8 @@ class Halved:
 
 
 def test_a_class_offers_its_regimes_with_itself_as_the_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "their_package.py").write_text(CLASS)
+    (tmp_path / "halving_package.py").write_text(CLASS)
     monkeypatch.syspath_prepend(tmp_path)
-    from their_package import Halved
+    from halving_package import Halved  # type: ignore[import-not-found]
 
-    assert RegimeCatalog([Halved]).get("halved").backend == "their_package:Halved"
+    assert RegimeCatalog([Halved]).get("halved").backend == "halving_package:Halved"
