@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -69,6 +70,7 @@ class GateFixture:
             self._node.stash.setdefault(PLANS, []).append(plan.to_json())
             pytest.skip("planned")
         record = self._answered(benchmark, lambda: self._session.answer(question(), self._regime))
+        record = replace(record, rerun=self._session.settings.rerun(self._node.nodeid, record.regime))
         self._node.stash.setdefault(RECORDS, []).append(record.to_json())
         self._session.conclude(record, self._node)
         return record

@@ -55,6 +55,7 @@ def test_baselines_verdicts_and_errors_are_apart():
         "schema",
         "provenance",
         "items",
+        "texts",
         "baselines",
         "verdicts",
         "session",
@@ -81,6 +82,8 @@ def test_a_baseline_is_its_score():
             "baseline": 0.65,
             "noise": None,
             "against": None,
+            "size": None,
+            "rerun": "",
             "provenance": {"weights": "a"},
         }
     ]
