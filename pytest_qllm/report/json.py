@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def document(
     kernels: Sequence[Mapping[str, Any]] = (),
     alpha: float = ALPHA,
     scores: Mapping[str, Any] | None = None,
+    exitstatus: int | None = None,
 ) -> dict[str, Any]:
     """The report as JSON content.
 
@@ -35,16 +36,18 @@ def document(
         kernels: records of kernels.
         alpha: error at which failures are claimed together.
         scores: name and hash of the file beside it that has the scores of the single items.
+        exitstatus: pytest's, of the session.
     """
     # Under xdist records come in as workers end: the report is the same for any number of them.
     records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
     return {
         "schema": SCHEMA,
         "provenance": dict(provenance),
+        "exitstatus": exitstatus,
         "items": None if scores is None else dict(scores),
         "baselines": [_baseline(record) for record in records if record.outcome is None],
         "verdicts": _verdicts([record for record in records if record.outcome is not None]),
-        "session": together(records, alpha),
+        "session": asdict(together(records, alpha)),
         "pooled": [asdict(row) for row in pooled(records)],
         "kernels": sorted(kernels, key=lambda kernel: str(kernel["regime"])),
         "errors": list(errors),
@@ -58,6 +61,7 @@ def write(
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
     alpha: float = ALPHA,
+    exitstatus: int | None = None,
 ) -> None:
     """Write the report, and the scores of the single items beside it.
 
@@ -67,7 +71,8 @@ def write(
     single = items.document(records)
     packed = items.encode(single)
     scores = {"file": items.NAME, "sha256": hashlib.sha256(packed).hexdigest()} if single["benchmarks"] else None
-    content = json.dumps(document(records, errors, provenance, kernels, alpha, scores), indent=2, allow_nan=False)
+    report = document(records, errors, provenance, kernels, alpha, scores, exitstatus)
+    content = json.dumps(report, indent=2, allow_nan=False)
     beside = path.with_name(items.NAME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +86,7 @@ def write(
 
 
 def _baseline(record: Record) -> dict[str, Any]:
-    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against")
+    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against", "rerun")
     content = record.to_json()
     return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
 
@@ -93,7 +98,7 @@ def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _verdict(record: Record, p_pass_holm: float | None, p_fail_holm: float | None) -> dict[str, Any]:
-    content = {**record.to_json(), "p_pass_holm": p_pass_holm, "p_fail_holm": p_fail_holm}
+    content = replace(record, p_pass_holm=p_pass_holm, p_fail_holm=p_fail_holm).to_json()
     del content["scores"]
     content["verdict"] = content.pop("outcome")
     content["flips"] = {"broken": content.pop("broken"), "mended": content.pop("mended")}

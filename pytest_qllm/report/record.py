@@ -20,9 +20,11 @@ class Record:
     Proportions and ratios, not percent; see docs/reference/qllm-json.md.
 
     Attributes:
+        p_pass_holm, p_fail_holm: adjusted for all verdicts of the session; None until that is known.
         beside: the accuracy of the same answers, where the verdict is on a graded score.
         against: what changed since a previous release (``trend.Trend``).
         scores: of the single items (``items.Scores``), which go into a file of their own.
+        rerun: the command that runs this test again.
     """
 
     model: str
@@ -50,6 +52,8 @@ class Record:
     p_pass: float | None = None
     p_fail: float | None = None
     p_any_loss: float | None = None
+    p_pass_holm: float | None = None
+    p_fail_holm: float | None = None
     expected: Acceptance | None = None
     reason: str = ""
     undecidable: str = ""
@@ -59,6 +63,7 @@ class Record:
     against: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = field(default=None, repr=False)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    rerun: str = ""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Record:

@@ -54,6 +54,7 @@ def test_baselines_verdicts_and_errors_are_apart():
     assert list(content) == [
         "schema",
         "provenance",
+        "exitstatus",
         "items",
         "baselines",
         "verdicts",
@@ -81,6 +82,7 @@ def test_a_baseline_is_its_score():
             "baseline": 0.65,
             "noise": None,
             "against": None,
+            "rerun": "",
             "provenance": {"weights": "a"},
         }
     ]
