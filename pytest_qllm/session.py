@@ -165,18 +165,17 @@ class Session:
             exact_kernels=settings.exact_kernels,
         )
 
-    def conclude(self, record: Record, node: pytest.Item) -> None:
+    def conclude(self, record: Record) -> None:
         """End the test as its verdict says; a baseline and a PASS go on."""
-        rerun = self.settings.rerun(node.nodeid, record.regime)
         if record.has_slid and record.standing != "xfail":  # a loss that is accepted is accepted since then, too
-            pytest.fail(record.message(rerun), pytrace=False)
+            pytest.fail(record.message(record.rerun), pytrace=False)
         if record.outcome in (None, "PASS"):
             if record.standing == "mended" and not self.config.getoption("runxfail", False):
-                pytest.fail(record.message(rerun), pytrace=False)
+                pytest.fail(record.message(record.rerun), pytrace=False)
             return
         if record.outcome == "NO_SIGNAL":
             pytest.skip(f"NO_SIGNAL: {record.reason}")
-        message = record.message(rerun)
+        message = record.message(record.rerun)
         if record.standing == "xfail":
             pytest.xfail(record.accepted())  # which does nothing under --runxfail, so that the test fails as it would
         if record.outcome == "INCONCLUSIVE" and self.settings.inconclusive != "fail":
@@ -211,7 +210,7 @@ class Session:
             lines = [line for line in report.longreprtext.splitlines() if line.strip()]
             self.errors.append({"test": report.nodeid, "regime": regime, "message": lines[-1] if lines else ""})
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, exitstatus: int | pytest.ExitCode) -> None:
         if self._board is not None:
             self._board.stop()
         if not self.is_worker and self.settings.plan and (self.plans or self.errors):
@@ -221,7 +220,8 @@ class Session:
 
             report = self.settings.report / "qllm.json"
             try:
-                write(report, self.records, self.errors, provenance(self.settings), self.kernels, self.settings.alpha)
+                about = provenance(self.settings)
+                write(report, self.records, self.errors, about, self.kernels, self.settings.alpha, int(exitstatus))
                 self._report_line = f"report: {report}"
             except QllmError as error:
                 self._report_line = f"no report: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def document(
     kernels: Sequence[Mapping[str, Any]] = (),
     alpha: float = ALPHA,
     scores: Mapping[str, Any] | None = None,
+    exitstatus: int | None = None,
     answers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report as JSON content.
@@ -36,6 +37,7 @@ def document(
         kernels: records of kernels.
         alpha: error at which failures are claimed together.
         scores: name and hash of the file beside it that has the scores of the single items.
+        exitstatus: pytest's, of the session.
         answers: name and hash of the one that has their prompts and answers.
     """
     # Under xdist records come in as workers end: the report is the same for any number of them.
@@ -43,11 +45,12 @@ def document(
     return {
         "schema": SCHEMA,
         "provenance": dict(provenance),
+        "exitstatus": exitstatus,
         "items": None if scores is None else dict(scores),
         "texts": None if answers is None else dict(answers),
         "baselines": [_baseline(record) for record in records if record.outcome is None],
         "verdicts": _verdicts([record for record in records if record.outcome is not None]),
-        "session": together(records, alpha),
+        "session": asdict(together(records, alpha)),
         "pooled": [asdict(row) for row in pooled(records)],
         "kernels": sorted(kernels, key=lambda kernel: str(kernel["regime"])),
         "errors": list(errors),
@@ -61,6 +64,7 @@ def write(
     provenance: Mapping[str, Any],
     kernels: Sequence[Mapping[str, Any]] = (),
     alpha: float = ALPHA,
+    exitstatus: int | None = None,
 ) -> None:
     """Write the report; beside it the scores of the single items, and what was asked and answered.
 
@@ -69,11 +73,12 @@ def write(
     """
     sidecars = {items.NAME: items.document(records), texts.NAME: texts.document(records)}
     packed = {name: items.encode(content) if content["benchmarks"] else None for name, content in sidecars.items()}
-    listed = [
+    scores, answers = (
         None if data is None else {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
         for name, data in packed.items()
-    ]
-    content = json.dumps(document(records, errors, provenance, kernels, alpha, *listed), indent=2, allow_nan=False)
+    )
+    report = document(records, errors, provenance, kernels, alpha, scores, exitstatus, answers)
+    content = json.dumps(report, indent=2, allow_nan=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")
@@ -99,7 +104,7 @@ def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _verdict(record: Record, p_pass_holm: float | None, p_fail_holm: float | None) -> dict[str, Any]:
-    content = {**record.to_json(), "p_pass_holm": p_pass_holm, "p_fail_holm": p_fail_holm}
+    content = replace(record, p_pass_holm=p_pass_holm, p_fail_holm=p_fail_holm).to_json()
     del content["scores"], content["texts"]
     content["verdict"] = content.pop("outcome")
     content["flips"] = {"broken": content.pop("broken"), "mended": content.pop("mended")}

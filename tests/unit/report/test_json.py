@@ -54,6 +54,7 @@ def test_baselines_verdicts_and_errors_are_apart():
     assert list(content) == [
         "schema",
         "provenance",
+        "exitstatus",
         "items",
         "texts",
         "baselines",
