@@ -216,13 +216,14 @@ class Session:
         if not self.is_worker and self.settings.plan and (self.plans or self.errors):
             self._write_plan()
         elif not self.is_worker and (self.records or self.kernels or self.errors):
+            from pytest_qllm.report.html import write_beside
             from pytest_qllm.report.json import write
 
             report = self.settings.report / "qllm.json"
             try:
                 about = provenance(self.settings)
                 write(report, self.records, self.errors, about, self.kernels, self.settings.alpha, int(exitstatus))
-                self._report_line = f"report: {report}"
+                self._report_line = f"report: {report}\n{write_beside(report)}"
             except QllmError as error:
                 self._report_line = f"no report: {error}"
 

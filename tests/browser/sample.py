@@ -23,24 +23,10 @@ from pytest_qllm.verdict.verdict import judge, mean_score
 
 PLANTED = "<script>window.planted = 1</script></script><img src=x onerror='window.planted = 2'>"
 SUBJECTS = ("anatomy", "astronomy", "college_mathematics", "econometrics", "philosophy", "virology")
-WORDS = [
-    "atom",
-    "basin",
-    "cell",
-    "delta",
-    "ether",
-    "field",
-    "graph",
-    "heart",
-    "index",
-    "joule",
-    "lemma",
-    "metal",
-    "north",
-    "orbit",
-    "plane",
-    "quark",
-]
+WORDS = (
+    *("atom", "basin", "cell", "delta", "ether", "field", "graph", "heart"),
+    *("index", "joule", "lemma", "metal", "north", "orbit", "plane", "quark"),
+)
 
 
 @dataclass(frozen=True)

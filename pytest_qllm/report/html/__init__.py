@@ -34,3 +34,19 @@ def write(report: Report, path: Path | None = None) -> Path:
     except OSError as error:
         raise QllmError(f"cannot write {file}: {error.strerror}; choose another place") from error
     return file
+
+
+def write_beside(report: Path) -> str:
+    """Write the page of a qllm.json at the end of a session; returns the line that says where it is, or why it is not.
+
+    The verdicts are written by then, and a page that cannot be drawn must not take the rest of the session with it: any
+    error is told in the line. No older page is left there, since it would show other verdicts.
+    """
+    from pytest_qllm.report.reader import load_report
+
+    try:
+        return f"page: {write(load_report(report))}"
+    except Exception as error:
+        report.with_name(NAME).unlink(missing_ok=True)
+        what = str(error) if isinstance(error, QllmError) else f"{type(error).__name__}: {error}"
+        return f"no {NAME}: {' '.join(what.split())}"

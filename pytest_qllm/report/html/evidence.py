@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_qllm.report import expected as known_loss
-from pytest_qllm.report.html.signs import typeset
+from pytest_qllm.report.html.signs import change_of
 from pytest_qllm.report.html.view import interval_of
 from pytest_qllm.report.record import Record
 
@@ -40,14 +40,14 @@ def _evidence(record: Record) -> Iterator[tuple[str, str]]:
     if record.candidate is not None:
         yield "candidate", f"{record.metric} {record.score(record.candidate)}"
     if record.effect is not None:
-        yield "effect", f"{typeset(record.change(record.effect))}{unit}"
+        yield "effect", f"{change_of(record, record.effect)}{unit}"
         yield (
             "interval",
             f"{interval_of(record)}{unit}; each bound one-sided, {_confidence(record)} ({record.interval})",
         )
     if record.tolerance is not None:
-        allowed = record.change(record.tolerance if record.is_ratio else -record.tolerance)
-        yield "tolerance", f"{typeset(allowed)}{unit}"
+        allowed = change_of(record, record.tolerance if record.is_ratio else -record.tolerance)
+        yield "tolerance", f"{allowed}{unit}"
     yield "items", _items(record)
     if record.broken is not None:
         yield "flips", f"{record.broken} broken (right to wrong), {record.mended} mended (wrong to right)"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.report.family import lines
 from pytest_qllm.report.html import evidence, packs, planes, plots
-from pytest_qllm.report.html.signs import SIGNS, sign_of, typeset
+from pytest_qllm.report.html.signs import SIGNS, change_of, sign_of, typeset
 from pytest_qllm.report.html.view import View, interval_of
 from pytest_qllm.report.reader import Report
 
@@ -36,10 +36,11 @@ def render(report: Report) -> str:
     content = {
         "view": view,
         "lead": _lead(view),
-        "lines": [*lines(report.verdicts, report.alpha), *([f"No single items: {lacking}"] if lacking else [])],
+        "lines": _lines(report, lacking),
         "legend": [sign for name, sign in SIGNS.items() if name is not None and _is_used(view, sign.word)],
         "errors": [(error.test, error.regime, error.message) for error in report.errors],
         "forests": list(forests.values()),
+        "pooled": _pooled(report),
         "forest_of": forests,
         "memory": memory,
         "efficiency": _efficiency(view),
@@ -98,7 +99,7 @@ def _environment() -> Environment:
         provenance=evidence.provenance,
         interval_of=interval_of,
         sign_of=sign_of,
-        typeset=typeset,
+        change_of=change_of,
         told=planes.told,
     )
     return environment
@@ -123,6 +124,23 @@ def _lead(view: View) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
+def _lines(report: Report, lacking: str) -> list[str]:
+    """What the session says together, and what is not there to be shown; pooled effects have a table."""
+    pooled = {row.line() for row in report.pooled}
+    said = [line for line in lines(report.verdicts, report.alpha) if line not in pooled]
+    return [f"{line[:1].upper()}{line[1:]}." for line in (*said, *([f"no single items: {lacking}"] if lacking else []))]
+
+
+def _pooled(report: Report) -> list[tuple[str, ...]]:
+    def points(value: float) -> str:
+        return typeset(f"{100 * value:+.1f}")
+
+    return [
+        (row.regime, row.dimension, ", ".join(row.benchmarks), points(row.effect), " to ".join(map(points, row.ci)))
+        for row in report.pooled
+    ]
+
+
 def _is_used(view: View, word: str) -> bool:
     return any(cell.sign.word == word for cell in view.cells.values())
 
@@ -134,7 +152,7 @@ def _efficiency(view: View) -> list[tuple[str, ...]]:
             record.regime,
             record.benchmark,
             record.metric,
-            typeset(record.change(record.effect)),
+            change_of(record, record.effect),
             interval_of(record),
             sign_of(record).word,
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pytest_qllm.report.html.signs import sign_of, typeset
+from pytest_qllm.report.html.signs import change_of, sign_of, typeset
 from pytest_qllm.report.html.view import interval_of
 from pytest_qllm.report.record import Record
 
@@ -26,6 +26,7 @@ COLORS = {
 """By class of a sign; each reads on white and on black. Markers differ as well."""
 
 _ROW = 30
+_DECADES, _NARROW = 100.0, 2.0
 _MARGIN = {"l": 8, "r": 16, "t": 8, "b": 44}
 
 
@@ -76,8 +77,8 @@ def forest(benchmark: str, records: Sequence[Record]) -> Plot | None:
                     "width": 5,
                 },
                 hovertemplate=(
-                    f"{escape(record.regime)}: {sign.word}<br>{_plain(record.change(record.effect))}, "
-                    f"{_plain(interval_of(record))}<br>tolerance {_plain(record.amount(record.tolerance or 0.0))}"
+                    f"{escape(record.regime)}: {sign.word}<br>{change_of(record, record.effect)}, "
+                    f"{interval_of(record)}<br>tolerance {record.amount(record.tolerance or 0.0)}"
                     f"<br>{record.n} items<extra></extra>"
                 ),
             )
@@ -94,7 +95,7 @@ def forest(benchmark: str, records: Sequence[Record]) -> Plot | None:
     )
     unit = "times the baseline's perplexity" if drawn[0].metric == "perplexity" else "times the baseline"
     _axes(figure, len(drawn), f"{unit} (log)" if ratio else "points against the baseline")
-    figure.update_xaxes(type="log" if ratio else "linear")
+    _scale(figure, [value for record in drawn for value in (record.effect, *(record.ci or ())) if value], log=ratio)
     figure.add_vline(x=1 if ratio else 0, line={"width": 1, "color": COLORS["none"]})
     figure.update_yaxes(autorange="reversed")
     return Plot(
@@ -107,9 +108,9 @@ def forest(benchmark: str, records: Sequence[Record]) -> Plot | None:
             (
                 name,
                 sign_of(record).word,
-                _plain(record.change(record.effect)),
+                change_of(record, record.effect),
                 interval_of(record),
-                _plain(record.change(value)),
+                change_of(record, value),
                 str(record.n),
             )
             for name, record, value in zip(names, drawn, allowed, strict=True)
@@ -144,6 +145,9 @@ def flips(records: Sequence[Record]) -> Plot | None:
         )
     _axes(figure, len(drawn), "% of the items: broken to the left, mended to the right")
     figure.update_layout(barmode="relative", bargap=0.35)
+    least, most = (max(int(getattr(one, side)) / one.n for one in drawn) for side in ("broken", "mended"))
+    room = 12 * (least + most)  # for the counts beside the bars
+    figure.update_xaxes(range=[-100 * least - room, 100 * most + room])
     figure.update_yaxes(autorange="reversed")
     return Plot(
         "flips",
@@ -240,7 +244,7 @@ def scatter(
             y=[y for _, _, y, _ in points],
             text=[escape(label) for label, _, _, _ in points],
             mode="markers+text",
-            textposition="top center",
+            textposition=_beside([x for _, x, _, _ in points]),
             cliponaxis=False,
             marker={
                 "size": 11,
@@ -252,7 +256,7 @@ def scatter(
     )
     _axes(figure, 8, axes[0])
     figure.update_layout(margin={**_MARGIN, "l": 56, "t": 24})
-    figure.update_xaxes(type="log" if log else "linear")
+    _scale(figure, [x for _, x, _, _ in points], log=log)
     figure.update_yaxes(title={"text": axes[1], "standoff": 6}, automargin=True)
     rows = [
         (label, f"{x:.4g}", f"{y:.4g}", *(["yes" if (x, y) in on_front else ""] * bool(front)))
@@ -260,6 +264,20 @@ def scatter(
     ]
     columns = ("regime", *axes, *(["on the front"] * bool(front)))
     return Plot(name, title, says, _spec(figure), columns, rows)
+
+
+def _scale(figure: Figure, values: Sequence[float], *, log: bool) -> None:
+    """A log axis over less than two decades has ticks at 1, 2 and 5."""
+    figure.update_xaxes(type="log" if log else "linear")
+    if log and max(values) / min(values) < _DECADES:
+        figure.update_xaxes(dtick="D2" if max(values) / min(values) > _NARROW else None)
+
+
+def _beside(places: Sequence[float]) -> list[str]:
+    """Where each label stands: neighbours take turns, so that close ones do not cover each other."""
+    turns = ("top center", "bottom center", "middle right", "middle left")
+    order = {at: rank for rank, at in enumerate(sorted(range(len(places)), key=lambda at: places[at]))}
+    return [turns[order[at] % len(turns)] for at in range(len(places))]
 
 
 def _axes(figure: Figure, rows: int, title: str) -> None:
@@ -285,10 +303,6 @@ def _name(record: Record, among: Sequence[Record]) -> str:
     """The regime, and the metric where several are drawn."""
     several = len({one.metric for one in among}) > 1
     return escape(f"{record.regime} · {record.metric}" if several else record.regime)
-
-
-def _plain(text: str) -> str:
-    return typeset(text)
 
 
 def _measured(value: float, error: float | None) -> str:

@@ -49,6 +49,13 @@ def sign_of(record: Record) -> Sign:
     return SIGNS["FAIL"] if slid else own
 
 
+def change_of(record: Record, value: float | None) -> str:
+    """An effect or a bound, typeset; a ratio near 1 with three decimals, since that is where tolerances lie."""
+    if record.is_ratio and value is not None and 0 < value < 10:
+        return f"\N{MULTIPLICATION SIGN}{value:.3f}"
+    return typeset(record.change(value))
+
+
 def typeset(text: str) -> str:
     """A figure with a true minus and a true times sign."""
     if text.startswith("-"):

@@ -9,7 +9,7 @@ from functools import cached_property
 from urllib.parse import quote
 
 from pytest_qllm.regimes.regime import BASELINE
-from pytest_qllm.report.html.signs import SIGNS, Sign, sign_of, typeset
+from pytest_qllm.report.html.signs import SIGNS, Sign, change_of, sign_of
 from pytest_qllm.report.reader import Report
 from pytest_qllm.report.record import Record
 
@@ -41,7 +41,7 @@ class Cell:
         record = self.record
         if record.outcome is None:
             return record.score(record.baseline)
-        return "" if record.effect is None else typeset(record.change(record.effect))
+        return "" if record.effect is None else change_of(record, record.effect)
 
     @property
     def interval(self) -> str:
@@ -168,5 +168,5 @@ def interval_of(record: Record) -> str:
     """Both limits; a side that is not bounded is said to be so."""
     if record.effect is None or record.ci is None:
         return ""
-    low, high = (typeset(record.change(value)) for value in record.ci)
+    low, high = (change_of(record, value) for value in record.ci)
     return f"{low} to {high}"

@@ -14,6 +14,13 @@
   const figure = (value, digits) => value.toFixed(digits).replace("-", "\u2212");
   const signed = (value, digits) => (value > 0 ? "+" : "") + figure(value, digits);
   const short = (text, most) => text.slice(0, 4 * most).replace(/\s+/g, " ").trim().slice(0, most);
+  // Two long texts from where they part.
+  function apart([one, other]) {
+    let at = 0;
+    while (at < one.length && one[at] === other[at]) at += 1;
+    if (one === other || at < 16) return [one, other];
+    return [one, other].map((text) => `…${text.slice(at - 6)}`);
+  }
   const letter = (at) => (at < 26 ? String.fromCharCode(65 + at) : String(at + 1));
 
   async function load(place) {
@@ -61,7 +68,7 @@
       const answer = side.answers?.[at];
       const choices = this.items.choices?.[at];
       if (answer === null || answer === undefined) return this.before.weights ? `${figure(this.score(side, at), 3)} nats/token` : figure(side.scores[at], 2);
-      if (choices?.length === 1) return answer ? `would say “${choices[0].trim()}”` : "would say something else";
+      if (choices?.length === 1) return answer ? `“${choices[0].trim()}”` : "another";
       if (choices) return typeof answer === "number" ? `${letter(answer)}` : String(answer);
       return String(answer);
     }
@@ -199,7 +206,7 @@
       const name = table.names?.[at];
       const prompt = table.items.prompts?.[at];
       const question = make("span", { className: "question" }, name ? make("i", { textContent: `${name} · ` }) : null, prompt === undefined ? `item ${table.items.items[at]}` : short(prompt, 220));
-      const said = [table.before, table.after].map((side) => short(table.said(side, at), 40));
+      const said = apart([table.before, table.after].map((side) => table.said(side, at))).map((text) => short(text, 40));
       const summary = make(
         "summary",
         {},
