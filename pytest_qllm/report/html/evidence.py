@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_qllm.report import expected as known_loss
-from pytest_qllm.report.html.signs import change_of
+from pytest_qllm.report.html.signs import change_of, typeset
 from pytest_qllm.report.html.view import interval_of
 from pytest_qllm.report.record import Record
 
@@ -96,6 +96,6 @@ def _confidence(record: Record) -> str:
 
 def _noise(record: Record, noise: Mapping[str, Any]) -> str:
     return (
-        f"{record.amount(noise['floor'])} when only the batches change ({noise['items']} items asked again, "
+        f"{typeset(record.amount(noise['floor']))} when only the batches change ({noise['items']} items asked again, "
         f"{noise['flips']} of them flipped, largest change {noise['largest']:.2g} nats)"
     )

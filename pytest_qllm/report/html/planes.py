@@ -43,7 +43,10 @@ def memory(view: View) -> list[Plot]:
         better = -1 if is_ratio else 1
         front = pareto([(x, better * y) for _, x, y, _ in points])
         what = f"mean of {', '.join(common)}"
-        axes = ("bits per weight of the whole model", "perplexity ratio" if is_ratio else "points against the baseline")
+        axes = (
+            "bits per weight of the whole model",
+            "perplexity ratio (log)" if is_ratio else "points against the baseline",
+        )
         found.append(
             plots.scatter(
                 "memory-ratio" if is_ratio else "memory-points",
@@ -52,6 +55,7 @@ def memory(view: View) -> list[Plot]:
                 "on both.",
                 points,
                 axes,
+                log_y=is_ratio,
                 front=[(x, better * y) for x, y in front],
             )
         )

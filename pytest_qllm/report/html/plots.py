@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pytest_qllm.report.html.signs import change_of, sign_of, typeset
+from pytest_qllm.report.html.signs import SIGNS, change_of, sign_of, typeset
 from pytest_qllm.report.html.view import interval_of
 from pytest_qllm.report.record import Record
 
@@ -25,6 +25,7 @@ COLORS = {
 }
 """By class of a sign; each reads on white and on black. Markers differ as well."""
 
+_MARKERS = {"base": "star", **{sign.kind: sign.marker for sign in reversed(SIGNS.values()) if sign.kind != "base"}}
 _ROW = 30
 _DECADES, _NARROW = 100.0, 2.0
 _MARGIN = {"l": 8, "r": 16, "t": 8, "b": 44}
@@ -221,6 +222,7 @@ def scatter(
     axes: tuple[str, str],
     *,
     log: bool = False,
+    log_y: bool = False,
     front: Sequence[tuple[float, float]] = (),
 ) -> Plot:
     """Named points of a class each; ``front`` joins those that nothing beats."""
@@ -248,7 +250,8 @@ def scatter(
             cliponaxis=False,
             marker={
                 "size": 11,
-                "symbol": ["circle" if not front or (x, y) in on_front else "circle-open" for _, x, y, _ in points],
+                "symbol": [_MARKERS[kind] for _, _, _, kind in points],
+                "line": {"width": 2, "color": [COLORS[kind] for _, _, _, kind in points]},
                 "color": [COLORS[kind] for _, _, _, kind in points],
             },
             hovertemplate=f"%{{text}}<br>{escape(axes[0])}: %{{x:.4g}}<br>{escape(axes[1])}: %{{y:.4g}}<extra></extra>",
@@ -257,7 +260,7 @@ def scatter(
     _axes(figure, 8, axes[0])
     figure.update_layout(margin={**_MARGIN, "l": 56, "t": 24})
     _scale(figure, [x for _, x, _, _ in points], log=log)
-    figure.update_yaxes(title={"text": axes[1], "standoff": 6}, automargin=True)
+    figure.update_yaxes(title={"text": axes[1], "standoff": 6}, automargin=True, type="log" if log_y else "linear")
     rows = [
         (label, f"{x:.4g}", f"{y:.4g}", *(["yes" if (x, y) in on_front else ""] * bool(front)))
         for label, x, y, _ in points

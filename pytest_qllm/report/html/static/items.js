@@ -67,7 +67,7 @@
     said(side, at) {
       const answer = side.answers?.[at];
       const choices = this.items.choices?.[at];
-      if (answer === null || answer === undefined) return this.before.weights ? `${figure(this.score(side, at), 3)} nats/token` : figure(side.scores[at], 2);
+      if (answer === null || answer === undefined) return figure(this.score(side, at), this.before.weights ? 3 : 2);
       if (choices?.length === 1) return answer ? `“${choices[0].trim()}”` : "another";
       if (choices) return typeof answer === "number" ? `${letter(answer)}` : String(answer);
       return String(answer);

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import log
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,15 @@ REGIMES = (
 )
 TOLERANCES = {8: (0.03, 1.03), 4: (0.04, 1.08), 3: (0.06, 1.15), 2: (0.08, 1.2)}
 PARAMETERS = 135e6
+
+ITEMS = 240
+"""Of mmlu, in the report that the tests open."""
+
+PATIENCE = 120_000
+"""Milliseconds that a machine with much other work may take for anything."""
+
+Open = Callable[..., Any]
+"""Opens a report's page at a place: the fixture ``opened``."""
 
 
 def write_report(directory: Path, *, items: int = 600, regimes: Sequence[Made] = REGIMES, planted: bool = True) -> Path:
