@@ -23,7 +23,7 @@ def write(report: Report, path: Path | None = None) -> Path:
     """
     missing = [name for name in ("jinja2", "plotly") if find_spec(name) is None]
     if missing:
-        raise UnavailableError(f"{NAME} needs {' and '.join(missing)}: pip install 'pytest-qllm[report]'")
+        raise UnavailableError(f"the page needs {' and '.join(missing)}: pip install 'pytest-qllm[report]'")
     from pytest_qllm.report.html.page import render
 
     file = path or report.path.with_name(NAME)
