@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pytest_qllm.regimes.kernel import Figures
 from pytest_qllm.report.family import PooledRow, Together
@@ -151,7 +151,7 @@ Verdict = _verdict()
 class Document:
     """qllm.json: the verdicts of a session, with their evidence and provenance."""
 
-    schema: str
+    schema: Literal["pytest-qllm/1"]
     provenance: Provenance
     baselines: tuple[Baseline, ...]
     verdicts: tuple[Verdict, ...]  # type: ignore[valid-type]
@@ -186,5 +186,5 @@ class Table:
 class ItemsDocument:
     """items.json.gz: the score of every item, beside qllm.json."""
 
-    schema: str
+    schema: Literal["pytest-qllm-items/1"]
     benchmarks: tuple[Table, ...]
