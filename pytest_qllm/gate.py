@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_qllm import kernel
 from pytest_qllm import plan as plans
 from pytest_qllm.against import Previous
+from pytest_qllm.answers import texts_of
 from pytest_qllm.benchmarks.benchmark import Benchmark, kind_of_metric
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.measure import Laboratory
@@ -77,6 +78,7 @@ class Gate:
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
+        record = replace(record, texts=texts_of(items, question.metric, measurement).packed())
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
@@ -128,6 +130,7 @@ class Gate:
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
             answer = replace(answer, beside=_beside(question, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
+            answer = replace(answer, texts=texts_of(items, question.metric, *pair).packed())
         if question.expected is None:
             return answer
         most: float | None = None

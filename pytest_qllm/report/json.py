@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.report import items
+from pytest_qllm.report import items, texts
 from pytest_qllm.report.family import adjusted, pooled, together
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.paired import ALPHA
@@ -26,6 +26,7 @@ def document(
     alpha: float = ALPHA,
     scores: Mapping[str, Any] | None = None,
     exitstatus: int | None = None,
+    answers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The report as JSON content.
 
@@ -37,6 +38,7 @@ def document(
         alpha: error at which failures are claimed together.
         scores: name and hash of the file beside it that has the scores of the single items.
         exitstatus: pytest's, of the session.
+        answers: name and hash of the one that has their prompts and answers.
     """
     # Under xdist records come in as workers end: the report is the same for any number of them.
     records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
@@ -45,6 +47,7 @@ def document(
         "provenance": dict(provenance),
         "exitstatus": exitstatus,
         "items": None if scores is None else dict(scores),
+        "texts": None if answers is None else dict(answers),
         "baselines": [_baseline(record) for record in records if record.outcome is None],
         "verdicts": _verdicts([record for record in records if record.outcome is not None]),
         "session": asdict(together(records, alpha)),
@@ -63,30 +66,33 @@ def write(
     alpha: float = ALPHA,
     exitstatus: int | None = None,
 ) -> None:
-    """Write the report, and the scores of the single items beside it.
+    """Write the report; beside it the scores of the single items, and what was asked and answered.
 
     Raises:
         QllmError: if the directory cannot be written.
     """
-    single = items.document(records)
-    packed = items.encode(single)
-    scores = {"file": items.NAME, "sha256": hashlib.sha256(packed).hexdigest()} if single["benchmarks"] else None
-    report = document(records, errors, provenance, kernels, alpha, scores, exitstatus)
+    sidecars = {items.NAME: items.document(records), texts.NAME: texts.document(records)}
+    packed = {name: items.encode(content) if content["benchmarks"] else None for name, content in sidecars.items()}
+    scores, answers = (
+        None if data is None else {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in packed.items()
+    )
+    report = document(records, errors, provenance, kernels, alpha, scores, exitstatus, answers)
     content = json.dumps(report, indent=2, allow_nan=False)
-    beside = path.with_name(items.NAME)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content + "\n")
-        if scores is None:
-            beside.unlink(missing_ok=True)
-        else:
-            beside.write_bytes(packed)
+        for name, data in packed.items():
+            if data is None:
+                path.with_name(name).unlink(missing_ok=True)
+            else:
+                path.with_name(name).write_bytes(data)
     except OSError as error:
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --qllm-report") from error
 
 
 def _baseline(record: Record) -> dict[str, Any]:
-    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against", "rerun")
+    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against", "size", "rerun")
     content = record.to_json()
     return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
 
@@ -99,7 +105,7 @@ def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def _verdict(record: Record, p_pass_holm: float | None, p_fail_holm: float | None) -> dict[str, Any]:
     content = replace(record, p_pass_holm=p_pass_holm, p_fail_holm=p_fail_holm).to_json()
-    del content["scores"]
+    del content["scores"], content["texts"]
     content["verdict"] = content.pop("outcome")
     content["flips"] = {"broken": content.pop("broken"), "mended": content.pop("mended")}
     return content

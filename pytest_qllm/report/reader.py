@@ -13,12 +13,12 @@ import msgspec
 from pytest_qllm.errors import QllmError
 from pytest_qllm.regimes.catalog import ALIASES
 from pytest_qllm.regimes.regime import BASELINE
-from pytest_qllm.report import items
+from pytest_qllm.report import items, texts
 from pytest_qllm.report.family import PooledRow, Together, together
 from pytest_qllm.report.json import SCHEMA, document
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
-from pytest_qllm.report.wire import Document, ItemsDocument, Sidecar, Table, TestError
+from pytest_qllm.report.wire import Document, ItemsDocument, Sidecar, Table, TestError, Texts, TextsDocument
 from pytest_qllm.verdict.expected import Acceptance
 from pytest_qllm.verdict.paired import ALPHA
 
@@ -46,6 +46,7 @@ class Report:
         sidecar: the file with the scores of the single items; None where nothing was measured.
         exitstatus: pytest's, of the session; None where the report was written before that was told.
         unknown: fields of the file that this version does not know, such as ``verdicts.color``.
+        answers: the file with prompts and answers; None where there is none.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Report:
     sidecar: Sidecar | None
     exitstatus: int | None
     unknown: tuple[str, ...] = ()
+    answers: Sidecar | None = None
 
     @property
     def records(self) -> tuple[Record, ...]:
@@ -98,6 +100,22 @@ class Report:
         except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
             raise QllmError(f"{path} is damaged ({_line(error)}); take it from where the report was made") from error
 
+    @cached_property
+    def texts(self) -> tuple[Texts, ...]:
+        """What was asked and answered, read when it is first asked for; empty where nothing was measured.
+
+        Raises:
+            QllmError: if the file beside the report is missing, damaged, or another one.
+        """
+        if self.answers is None:
+            return ()
+        path = self.path.parent / self.answers.file
+        try:
+            entries = texts.read(path, self.answers.sha256)
+            return _converted({"schema": texts.SCHEMA, "benchmarks": entries}, TextsDocument).benchmarks
+        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+            raise QllmError(f"{path} is damaged ({_line(error)}); take it from where the report was made") from error
+
     def frame(self) -> pandas.DataFrame:
         """The verdicts as a table, one row each; ``ci`` as ci_low and ci_high, mappings and provenance left out.
 
@@ -120,6 +138,7 @@ class Report:
             self.alpha,
             None if self.sidecar is None else asdict(self.sidecar),
             self.exitstatus,
+            None if self.answers is None else asdict(self.answers),
         )
 
 
@@ -169,6 +188,7 @@ def report_of(content: Any, path: Path) -> Report:
         read.items,
         read.exitstatus,
         tuple(dict.fromkeys(_unknown(content, Document))),
+        read.texts,
     )
 
 

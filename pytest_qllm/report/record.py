@@ -24,6 +24,8 @@ class Record:
         beside: the accuracy of the same answers, where the verdict is on a graded score.
         against: what changed since a previous release (``trend.Trend``).
         scores: of the single items (``items.Scores``), which go into a file of their own.
+        texts: their prompts and answers (``texts.Texts``, packed), which go into another.
+        size: of the regime: ``bits_per_weight``, ``model_bits_per_weight``, ``bytes``; None where it is not known.
         rerun: the command that runs this test again.
     """
 
@@ -62,6 +64,8 @@ class Record:
     beside: Mapping[str, Any] | None = None
     against: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = field(default=None, repr=False)
+    texts: str | None = field(default=None, repr=False)
+    size: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     rerun: str = ""
 

@@ -84,6 +84,7 @@ class Baseline:
     provenance: Mapping[str, Any]
     noise: NoiseFloor | None = None
     against: Trend | None = None
+    size: Mapping[str, Any] | None = None
     rerun: str = ""
 
 
@@ -121,7 +122,7 @@ _TYPED: Mapping[str, Any] = {
 }
 """Fields of a record that are plain content between processes, and have a type in the file."""
 
-_ELSEWHERE = ("outcome", "broken", "mended", "scores")
+_ELSEWHERE = ("outcome", "broken", "mended", "scores", "texts")
 """Fields of a record that have another name in a verdict, or another place."""
 
 
@@ -160,6 +161,7 @@ class Document:
     pooled: tuple[PooledRow, ...] = ()
     session: Together | None = None
     items: Sidecar | None = None
+    texts: Sidecar | None = None
     exitstatus: int | None = None
 
 
@@ -188,3 +190,53 @@ class ItemsDocument:
 
     schema: Literal["pytest-qllm-items/1"]
     benchmarks: tuple[Table, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one regime answered, in the order of the items; None where an item was not asked.
+
+    Attributes:
+        answers: index of the choice on which the metric rests; 1 or 0, whether the one continuation would be said; the
+            generated text; None for a perplexity.
+        likelihoods: of the choices in nats.
+        hit_limit: places of generations that were ended by their limit of tokens.
+    """
+
+    metric: str
+    regime: str
+    answers: tuple[int | str | None, ...]
+    likelihoods: tuple[tuple[float, ...] | None, ...] | None = None
+    hit_limit: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What one benchmark asked, and what each regime answered; a column of which no item has anything is None.
+
+    Attributes:
+        items: hash of each item.
+        prompts: of each, without what the prompts of its subset all begin with.
+        beginnings: those; ``beginning`` has the place of each item's among them.
+        choices: continuations that are compared, or the one that is scored.
+        targets: index of the right choice, or the right answer.
+        subsets: subset of each item.
+    """
+
+    benchmark: str
+    items: tuple[str, ...]
+    prompts: tuple[str, ...]
+    answers: tuple[Answers, ...]
+    beginnings: tuple[str, ...] = ()
+    beginning: tuple[int | None, ...] | None = None
+    choices: tuple[tuple[str, ...] | None, ...] | None = None
+    targets: tuple[int | str | None, ...] | None = None
+    subsets: tuple[str | None, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TextsDocument:
+    """texts.json.gz: what was asked and answered, beside qllm.json."""
+
+    schema: str
+    benchmarks: tuple[Texts, ...]

@@ -56,6 +56,7 @@ def test_baselines_verdicts_and_errors_are_apart():
         "provenance",
         "exitstatus",
         "items",
+        "texts",
         "baselines",
         "verdicts",
         "session",
@@ -82,6 +83,7 @@ def test_a_baseline_is_its_score():
             "baseline": 0.65,
             "noise": None,
             "against": None,
+            "size": None,
             "rerun": "",
             "provenance": {"weights": "a"},
         }
