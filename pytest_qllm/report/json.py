@@ -65,8 +65,8 @@ def write(
     kernels: Sequence[Mapping[str, Any]] = (),
     alpha: float = ALPHA,
     exitstatus: int | None = None,
-) -> None:
-    """Write the report; beside it the scores of the single items, and what was asked and answered.
+) -> dict[str, Any]:
+    """Write the report, and return it; beside it the scores of the single items, and what was asked and answered.
 
     Raises:
         QllmError: if the directory cannot be written.
@@ -89,6 +89,7 @@ def write(
                 path.with_name(name).write_bytes(data)
     except OSError as error:
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --qllm-report") from error
+    return report
 
 
 def _baseline(record: Record) -> dict[str, Any]:

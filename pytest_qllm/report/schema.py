@@ -1,4 +1,4 @@
-"""The JSON Schemas of qllm.json and items.json.gz, made of the types that readers check a file by.
+"""The JSON Schemas of qllm.json and of the files beside it, made of the types that readers check a file by.
 
 ``python -m pytest_qllm.report.schema DIR`` writes them. The schemas let unknown fields through, as readers do.
 """
@@ -13,15 +13,16 @@ from typing import Any
 
 import msgspec
 
-from pytest_qllm.report import items
+from pytest_qllm.report import items, texts
 from pytest_qllm.report.json import SCHEMA
-from pytest_qllm.report.wire import Document, ItemsDocument
+from pytest_qllm.report.wire import Document, ItemsDocument, TextsDocument
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 FILES = {
     "qllm.schema.json": (SCHEMA, "qllm.json", Document),
     "items.schema.json": (items.SCHEMA, items.NAME, ItemsDocument),
+    "texts.schema.json": (texts.SCHEMA, texts.NAME, TextsDocument),
 }
 """By file name: version of the schema, the file that it describes, and its type."""
 

@@ -238,5 +238,5 @@ class Texts:
 class TextsDocument:
     """texts.json.gz: what was asked and answered, beside qllm.json."""
 
-    schema: str
+    schema: Literal["pytest-qllm-texts/1"]
     benchmarks: tuple[Texts, ...]
