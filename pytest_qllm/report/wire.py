@@ -173,6 +173,7 @@ class Table:
         items: hash of each item.
         weights: scored tokens of each text; None where every item counts as one.
         clusters: cluster of each item; None where items are independent.
+        chance: score expected of a random answer to each item; None where that is not known.
         scores: by regime. A column that ends early was not measured further; None in between was not measured.
     """
 
@@ -182,6 +183,7 @@ class Table:
     weights: tuple[float, ...] | None
     clusters: tuple[str, ...] | None
     scores: Mapping[str, tuple[float | None, ...]]
+    chance: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
