@@ -147,6 +147,7 @@ class Gate:
             () if candidate is None else candidate.scores.tolist(),
             baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
             baseline.clusters or (),
+            baseline.chance.tolist() if question.kind.has_chance else (),
         )
         record = replace(record, scores=scores.to_json())
         if self.previous is None:

@@ -216,16 +216,26 @@ class Session:
         if not self.is_worker and self.settings.plan and (self.plans or self.errors):
             self._write_plan()
         elif not self.is_worker and (self.records or self.kernels or self.errors):
-            from pytest_qllm.report.html import write_beside
-            from pytest_qllm.report.json import write
+            self._report_line = self._publish(int(exitstatus))
 
-            report = self.settings.report / "qllm.json"
-            try:
-                about = provenance(self.settings)
-                write(report, self.records, self.errors, about, self.kernels, self.settings.alpha, int(exitstatus))
-                self._report_line = f"report: {report}\n{write_beside(report)}"
-            except QllmError as error:
-                self._report_line = f"no report: {error}"
+    def _publish(self, exitstatus: int) -> str:
+        """Write the report in its forms; the line that says where."""
+        from pytest_qllm import publish
+        from pytest_qllm.report.html import write_beside
+        from pytest_qllm.report.json import write
+        from pytest_qllm.report.reader import report_of
+
+        path = self.settings.report / "qllm.json"
+        about = provenance(self.settings)
+        try:
+            content = write(path, self.records, self.errors, about, self.kernels, self.settings.alpha, exitstatus)
+        except QllmError as error:
+            return f"no report: {error}"
+        try:
+            publish.markdown(report_of(content, path), os.environ)
+            return f"report: {path}\n{write_beside(path)}"
+        except QllmError as error:
+            return f"report: {path}\nno {publish.NAME}: {error}\n{write_beside(path)}"
 
     def _write_plan(self) -> None:
         from pytest_qllm.plan import Plan

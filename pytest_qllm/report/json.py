@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.paired import ALPHA
 
 SCHEMA = "pytest-qllm/1"
+
+Listed = Mapping[str, str] | None
+"""Name and hash of a file beside the report; None where there is none."""
 
 
 def document(
@@ -65,30 +68,50 @@ def write(
     kernels: Sequence[Mapping[str, Any]] = (),
     alpha: float = ALPHA,
     exitstatus: int | None = None,
-) -> None:
-    """Write the report; beside it the scores of the single items, and what was asked and answered.
+) -> dict[str, Any]:
+    """Write the report, and return it; beside it the scores of the single items, and what was asked and answered.
 
     Raises:
         QllmError: if the directory cannot be written.
     """
-    sidecars = {items.NAME: items.document(records), texts.NAME: texts.document(records)}
-    packed = {name: items.encode(content) if content["benchmarks"] else None for name, content in sidecars.items()}
-    scores, answers = (
-        None if data is None else {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
-        for name, data in packed.items()
-    )
-    report = document(records, errors, provenance, kernels, alpha, scores, exitstatus, answers)
-    content = json.dumps(report, indent=2, allow_nan=False)
+    beside = {items.NAME: items.document(records), texts.NAME: texts.document(records)}
+
+    def made(listed: Mapping[str, Listed]) -> dict[str, Any]:
+        files = listed[items.NAME], listed[texts.NAME]
+        return document(records, errors, provenance, kernels, alpha, files[0], exitstatus, files[1])
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content + "\n")
-        for name, data in packed.items():
-            if data is None:
-                path.with_name(name).unlink(missing_ok=True)
-            else:
-                path.with_name(name).write_bytes(data)
+        return save(path, beside, made)
     except OSError as error:
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --qllm-report") from error
+
+
+def save(
+    path: Path, beside: Mapping[str, Mapping[str, Any]], made: Callable[[Mapping[str, Listed]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Write files beside the report by their names, and the report, which lists them with their hashes.
+
+    A file without benchmarks is not written, and one that lies there is removed.
+
+    Raises:
+        OSError: if the directory cannot be written.
+    """
+    packed = {name: items.encode(content) if content["benchmarks"] else None for name, content in beside.items()}
+    report = made(
+        {
+            name: None if data is None else {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in packed.items()
+        }
+    )
+    content = json.dumps(report, indent=2, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content + "\n")
+    for name, data in packed.items():
+        if data is None:
+            path.with_name(name).unlink(missing_ok=True)
+        else:
+            path.with_name(name).write_bytes(data)
+    return report
 
 
 def _baseline(record: Record) -> dict[str, Any]:

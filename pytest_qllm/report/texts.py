@@ -12,10 +12,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.report.items import BASELINE, encode
+
+if TYPE_CHECKING:
+    from pytest_qllm.report import wire
 
 SCHEMA = "pytest-qllm-texts/1"
 NAME = "texts.json.gz"
@@ -110,6 +113,18 @@ def read(path: Path, sha256: str) -> list[dict[str, Any]]:
     return list(content["benchmarks"])
 
 
+def merged(shards: Sequence[tuple[str, Sequence[wire.Texts]]]) -> dict[str, Any]:
+    """What several shards of one run asked and were answered, as one file's content; of two answers the first."""
+    tables: dict[str, _Table] = {}
+    for _, found in shards:
+        for texts in found:
+            tables.setdefault(texts.benchmark, _Table()).take(texts)
+    return {
+        "schema": SCHEMA,
+        "benchmarks": [{"benchmark": name, **table.to_json()} for name, table in sorted(tables.items())],
+    }
+
+
 @dataclass
 class _Table:
     """One benchmark: all items that any of its tests asked, and the answers of each metric and regime."""
@@ -124,6 +139,25 @@ class _Table:
             if answers:
                 known = self.answers.setdefault((metric, name), {})
                 known.update(zip([one.id for one in texts.asked], answers, strict=True))
+
+    def take(self, texts: wire.Texts) -> None:
+        """Add what was read from a file."""
+        nothing = (None,) * len(texts.items)
+        columns = (
+            texts.beginning or nothing,
+            texts.choices or nothing,
+            texts.targets or nothing,
+            texts.subsets or nothing,
+        )
+        for one, prompt, at, choices, target, subset in zip(texts.items, texts.prompts, *columns, strict=True):
+            beginning = "" if at is None else texts.beginnings[at]
+            self.asked.setdefault(one, Asked(one, prompt, beginning, choices or (), target, subset or ""))
+        for given in texts.answers:
+            known = self.answers.setdefault((given.metric, given.regime), {})
+            likelihoods = given.likelihoods or nothing
+            for at, (one, answer, values) in enumerate(zip(texts.items, given.answers, likelihoods, strict=True)):
+                if answer is not None or values is not None:
+                    known.setdefault(one, Answer(answer, values or (), at in given.hit_limit))
 
     def to_json(self) -> dict[str, Any]:
         """Columns in the order of ``items``; what no item has is None as a whole."""

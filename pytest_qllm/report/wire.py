@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pytest_qllm.regimes.kernel import Figures
 from pytest_qllm.report.family import PooledRow, Together
@@ -152,7 +152,7 @@ Verdict = _verdict()
 class Document:
     """qllm.json: the verdicts of a session, with their evidence and provenance."""
 
-    schema: str
+    schema: Literal["pytest-qllm/1"]
     provenance: Provenance
     baselines: tuple[Baseline, ...]
     verdicts: tuple[Verdict, ...]  # type: ignore[valid-type]
@@ -173,6 +173,7 @@ class Table:
         items: hash of each item.
         weights: scored tokens of each text; None where every item counts as one.
         clusters: cluster of each item; None where items are independent.
+        chance: score expected of a random answer to each item; None where that is not known.
         scores: by regime. A column that ends early was not measured further; None in between was not measured.
     """
 
@@ -182,13 +183,14 @@ class Table:
     weights: tuple[float, ...] | None
     clusters: tuple[str, ...] | None
     scores: Mapping[str, tuple[float | None, ...]]
+    chance: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class ItemsDocument:
     """items.json.gz: the score of every item, beside qllm.json."""
 
-    schema: str
+    schema: Literal["pytest-qllm-items/1"]
     benchmarks: tuple[Table, ...]
 
 
@@ -238,5 +240,5 @@ class Texts:
 class TextsDocument:
     """texts.json.gz: what was asked and answered, beside qllm.json."""
 
-    schema: str
+    schema: Literal["pytest-qllm-texts/1"]
     benchmarks: tuple[Texts, ...]

@@ -46,7 +46,7 @@ def accepted(outcome: str) -> Record:
         ([], [], "Yes"),
         ([replace(PASS, benchmark="sciq", outcome="NO_SIGNAL", effect=None, ci=None)], [], "Yes"),
         ([accepted("xfail")], [], "Yes"),
-        ([replace(PASS, benchmark="sciq", outcome="INCONCLUSIVE")], [], "Not proven"),
+        ([replace(PASS, benchmark="sciq", outcome="INCONCLUSIVE")], [], "Undecided"),
         ([replace(PASS, benchmark="sciq", outcome="FAIL")], [], "No"),
         ([accepted("worse")], [], "No"),
         ([accepted("mended")], [], "No"),
@@ -57,9 +57,10 @@ def test_may_it_ship(others: list[Record], errors: list[dict[str, str]], word: s
     assert view(BASELINE, PASS, *others, errors=errors).answer("mine").word == word
 
 
-def test_without_a_signal_there_is_no_evidence() -> None:
-    silent = replace(PASS, outcome="NO_SIGNAL", effect=None, ci=None)
-    assert view(BASELINE, silent).answer("mine").word == "No evidence"
+def test_the_answer_says_why_and_counts_the_verdicts() -> None:
+    silent = replace(PASS, benchmark="sciq", outcome="NO_SIGNAL", effect=None, ci=None)
+    shown = view(BASELINE, PASS, silent).answer("mine")
+    assert (shown.why, shown.counts) == ("1 test passes", "1 PASS, 1 no signal")
 
 
 def test_a_regime_that_only_has_an_error_is_there_and_may_not_ship() -> None:
