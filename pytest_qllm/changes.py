@@ -39,9 +39,6 @@ class Direction(StrEnum):
     """The new release has no such verdict."""
 
 
-_NO_CHANCE = "no verdict: what chance scores was not kept"
-
-
 @dataclass(frozen=True)
 class Row:
     """One regime, or the baseline, on one benchmark, then and now.
@@ -127,11 +124,11 @@ def _row(then: Record | None, now: Record, new: Report, previous: Previous | Non
     if previous is None or pair is None:
         return Row(_by_verdict(then, now), then, now, None, why or "its candidate was not measured")
     baseline, candidate = pair
-    trend = previous.compare(now, kind_of_metric(now.metric), baseline, candidate, new.alpha)
-    if candidate is not None and trend.verdict != Outcome.FAIL and not candidate.chance.any():
-        # Whether it could tell a loss depends on what chance scores; a loss that is proven does not.
-        kind = kind_of_metric(now.metric)
-        trend = replace(trend, verdict=None, reason=_NO_CHANCE) if kind.has_chance else trend
+    kind = kind_of_metric(now.metric)
+    trend = previous.compare(now, kind, baseline, candidate, new.alpha)
+    if candidate is not None and trend.verdict != Outcome.FAIL and kind.has_chance and not _knows_chance(new, now):
+        # Whether the items could tell a loss depends on what chance scores; a loss that is proven does not.
+        trend = replace(trend, verdict=None, reason="no verdict: what chance scores was not kept")
     change = trend.baseline if now.outcome is None else trend.regime
     if change is None:
         return Row(_by_verdict(then, now), then, now, None, trend.reason)
@@ -158,6 +155,11 @@ def _by_verdict(then: Record, now: Record) -> Direction:
     if before == Outcome.PASS:
         return Direction.WORSE
     return Direction.BETTER if after == Outcome.PASS else Direction.SAME
+
+
+def _knows_chance(report: Report, record: Record) -> bool:
+    tables = [one for one in report.items if (one.benchmark, one.metric) == (record.benchmark, record.metric)]
+    return all(table.chance is not None for table in tables)
 
 
 def _samples(report: Report, record: Record) -> tuple[Sample, Sample | None] | None:

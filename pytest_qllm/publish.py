@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,22 @@ def markdown(report: Report, environment: Mapping[str, str]) -> Path:
     if summary:
         _write(Path(summary), text, "a")
     return path
+
+
+def beside(report: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Write what belongs beside a qllm.json at the end of a session; a line where that did not work.
+
+    The verdicts are written by then: no error here may take the rest of the session with it, and no older summary is
+    left there, since it would show other verdicts.
+    """
+    from pytest_qllm.report.reader import load_report
+
+    try:
+        markdown(load_report(report), environment)
+    except Exception as error:
+        report.with_name(NAME).unlink(missing_ok=True)
+        what = str(error) if isinstance(error, QllmError) else f"{type(error).__name__}: {error}"
+        yield f"no {NAME}: {' '.join(what.split())}"
 
 
 def _write(path: Path, text: str, mode: str) -> None:

@@ -219,23 +219,18 @@ class Session:
             self._report_line = self._publish(int(exitstatus))
 
     def _publish(self, exitstatus: int) -> str:
-        """Write the report in its forms; the line that says where."""
+        """Write the report in its forms; the lines that say where."""
         from pytest_qllm import publish
         from pytest_qllm.report.html import write_beside
         from pytest_qllm.report.json import write
-        from pytest_qllm.report.reader import report_of
 
         path = self.settings.report / "qllm.json"
         about = provenance(self.settings)
         try:
-            content = write(path, self.records, self.errors, about, self.kernels, self.settings.alpha, exitstatus)
+            write(path, self.records, self.errors, about, self.kernels, self.settings.alpha, exitstatus)
         except QllmError as error:
             return f"no report: {error}"
-        try:
-            publish.markdown(report_of(content, path), os.environ)
-            return f"report: {path}\n{write_beside(path)}"
-        except QllmError as error:
-            return f"report: {path}\nno {publish.NAME}: {error}\n{write_beside(path)}"
+        return "\n".join([f"report: {path}", write_beside(path), *publish.beside(path, os.environ)])
 
     def _write_plan(self) -> None:
         from pytest_qllm.plan import Plan

@@ -45,7 +45,9 @@ def _report(options: argparse.Namespace) -> int:
 
     report = load_report(options.file)
     if options.html:
-        print(f"report: {_write_html(report)}")
+        from pytest_qllm.report.html import write
+
+        print(f"page: {write(report)}")
     elif options.markdown:
         from pytest_qllm.report.markdown import render
 
@@ -98,16 +100,3 @@ def _coloured(text: str, markup: dict[str, bool]) -> str:
     if not codes or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
         return text
     return f"\x1b[{';'.join(codes)}m{text}\x1b[0m"
-
-
-def _write_html(report: Report) -> Path:
-    try:
-        from pytest_qllm.report.html import render
-    except ImportError as error:
-        raise QllmError(f"--html needs what is not installed ({error}); pip install 'pytest-qllm[report]'") from error
-    path = report.path.with_name("qllm.html")
-    try:
-        path.write_text(render(report), encoding="utf-8")
-    except OSError as error:
-        raise QllmError(f"cannot write {path}: {error.strerror}") from error
-    return path
