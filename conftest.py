@@ -6,6 +6,6 @@ pytest_plugins = ["pytester"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    folders = ("unit", "integration", "e2e")
+    folders = ("unit", "integration", "browser", "e2e")
     ranks = {folder: rank for rank, folder in enumerate(folders)}
     items.sort(key=lambda item: max((ranks.get(part, -1) for part in item.path.parts), default=-1))

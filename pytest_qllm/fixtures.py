@@ -80,9 +80,9 @@ class GateFixture:
             self._node.stash.setdefault(PLANS, []).append(plan.to_json())
             pytest.skip("planned")
         record = self._answered(benchmark, answer)
-        record = replace(record, rerun=self._session.rerun(self._node, record.regime))
+        record = replace(record, rerun=self._rerun())
         self._node.stash.setdefault(RECORDS, []).append(record.to_json())
-        self._session.conclude(record, self._node)
+        self._session.conclude(record)
         return record
 
     def kernel(self) -> KernelRecord:
@@ -90,10 +90,14 @@ class GateFixture:
         if self._session.settings.plan:
             pytest.skip("a kernel is not planned: it has no items")
         record = self._answered("kernel", lambda: self._session.gate.kernel(self._regime))
+        record = replace(record, rerun=self._rerun())
         self._node.stash.setdefault(KERNELS, []).append(record.to_json())
         if not record.agrees:
-            pytest.fail(record.message(self._session.rerun(self._node, self._regime.name)), pytrace=False)
+            pytest.fail(record.message(record.rerun), pytrace=False)
         return record
+
+    def _rerun(self) -> str:
+        return self._session.rerun(self._node, self._regime.name)
 
     def _answered(self, subject: str, answer: Callable[[], Answer]) -> Answer:
         self.called = True

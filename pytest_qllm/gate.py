@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_qllm import kernel
 from pytest_qllm import plan as plans
 from pytest_qllm.against import Previous
+from pytest_qllm.answers import texts_of
 from pytest_qllm.benchmarks.benchmark import Benchmark, kind_of_metric
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.measure import Laboratory
@@ -76,6 +77,7 @@ class Gate:
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
+        record = replace(record, texts=texts_of(items, question.metric, measurement).packed())
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
@@ -127,6 +129,7 @@ class Gate:
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
             answer = replace(answer, beside=_beside(question, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
+            answer = replace(answer, texts=texts_of(items, question.metric, *pair).packed())
         if question.expected is None:
             return answer
         most: float | None = None
@@ -143,6 +146,7 @@ class Gate:
             () if candidate is None else candidate.scores.tolist(),
             baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
             baseline.clusters or (),
+            baseline.chance.tolist() if question.kind.has_chance else (),
         )
         record = replace(record, scores=scores.to_json())
         if self.previous is None:

@@ -182,18 +182,17 @@ class Session:
             exact_kernels=settings.exact_kernels,
         )
 
-    def conclude(self, record: Record, node: pytest.Item) -> None:
+    def conclude(self, record: Record) -> None:
         """End the test as its verdict says; a baseline and a PASS go on."""
-        rerun = self.rerun(node, record.regime)
         if record.has_slid and record.standing != "xfail":  # a loss that is accepted is accepted since then, too
-            pytest.fail(record.message(rerun), pytrace=False)
+            pytest.fail(record.message(record.rerun), pytrace=False)
         if record.outcome in (None, "PASS"):
             if record.standing == "mended" and not self.config.getoption("runxfail", False):
-                pytest.fail(record.message(rerun), pytrace=False)
+                pytest.fail(record.message(record.rerun), pytrace=False)
             return
         if record.outcome == "NO_SIGNAL":
             pytest.skip(f"NO_SIGNAL: {record.reason}")
-        message = record.message(rerun)
+        message = record.message(record.rerun)
         if record.standing == "xfail":
             pytest.xfail(record.accepted())  # which does nothing under --runxfail, so that the test fails as it would
         if record.outcome == "INCONCLUSIVE" and self.settings.inconclusive != "fail":
@@ -228,18 +227,25 @@ class Session:
             lines = [line for line in report.longreprtext.splitlines() if line.strip()]
             self.errors.append({"test": report.nodeid, "regime": regime, "message": lines[-1] if lines else ""})
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, exitstatus: int | pytest.ExitCode) -> None:
         if not self.is_worker and self.settings.plan and (self.plans or self.errors):
             self._write_plan()
         elif not self.is_worker and (self.records or self.kernels or self.errors):
-            from pytest_qllm.report.json import write
+            self._report_line = self._publish(int(exitstatus))
 
-            report = self.settings.report / "qllm.json"
-            try:
-                write(report, self.records, self.errors, provenance(self.settings), self.kernels, self.settings.alpha)
-                self._report_line = f"report: {report}"
-            except QllmError as error:
-                self._report_line = f"no report: {error}"
+    def _publish(self, exitstatus: int) -> str:
+        """Write the report in its forms; the lines that say where."""
+        from pytest_qllm import publish
+        from pytest_qllm.report.html import write_beside
+        from pytest_qllm.report.json import write
+
+        path = self.settings.report / "qllm.json"
+        about = provenance(self.settings)
+        try:
+            write(path, self.records, self.errors, about, self.kernels, self.settings.alpha, exitstatus)
+        except QllmError as error:
+            return f"no report: {error}"
+        return "\n".join([f"report: {path}", write_beside(path), *publish.beside(path, os.environ)])
 
     def _write_plan(self) -> None:
         from pytest_qllm.plan import Plan
@@ -277,7 +283,8 @@ class Session:
         records = [Record.from_json(content) for content in self.records]
         kernels = [KernelRecord.from_json(content) for content in self.kernels]
         width = self.config.get_terminal_writer().fullwidth
-        where = os.path.relpath(self.settings.report / "qllm.json")
+        page = self.settings.report / "qllm.html"
+        where = os.path.relpath(page if page.is_file() else self.settings.report / "qllm.json")
         about = (kernels, self.settings.alpha, where, self._report_line)
         for spans in summary(records, self.errors, self.regime_names, width, *about):
             for text, markup in spans:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -14,7 +15,7 @@ from typing import Any
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.benchmarks.data import DataSource
-from pytest_qllm.benchmarks.graded import graded
+from pytest_qllm.benchmarks.graded import graded, right_choice
 from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measurement import ItemScore
@@ -24,7 +25,7 @@ from pytest_qllm.store import Store, digest
 _GENERATION_LIMIT = 256  # lm-eval's default for a task that names none (max_gen_toks of its `hf` model)
 _LIMIT_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # those that lm-eval takes
 _TOP_K = 50  # transformers' default where something is sampled
-_ITEM_FORMAT = 2  # of the items in the store
+_ITEM_FORMAT = 3  # of the items in the store
 _PROBED = 8  # documents whose contexts tell what all contexts of a subset begin with
 
 
@@ -40,6 +41,7 @@ class Item:
         chance: score expected of a random answer.
         subset: the subset that the item is from; empty if the benchmark has none.
         shared: leading characters of its contexts that other items of the subset begin with too.
+        target: index of the right choice, or the text of the right answer, for people to read; None if there is none.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Item:
     chance: float
     subset: str
     shared: int = 0
+    target: int | str | None = None
 
     def continuations(self) -> list[Continuation]:
         return [Continuation(context, text, self.shared) for context, text in self.requests]
@@ -215,14 +218,16 @@ class LmEvalBenchmark:
 
     def _asked(self, subset: str, document: dict[str, Any]) -> Item:
         task = self._task(subset)
-        task.doc_to_target(document)  # a target that is none of the choices fails here, before anything is measured
+        target = task.doc_to_target(document)  # one that is none of the choices fails here, before it is measured
         context = task.fewshot_context(document, task.config.num_fewshot or 0)
         made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1))
         instances = made if isinstance(made, list) else [made]
         requests = tuple(tuple(instance.args) for instance in instances)
         chance = 1 / len(instances) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
         identity = digest([document, requests])
-        return Item(identity, str(task.OUTPUT_TYPE), dict(document), requests, chance, subset)
+        kind = str(task.OUTPUT_TYPE)
+        shown = _shown_target(kind, right_choice(task, document) if kind == "multiple_choice" else target)
+        return Item(identity, kind, dict(document), requests, chance, subset, target=shown)
 
     def _task(self, subset: str) -> Any:
         if subset not in self._tasks:
@@ -265,6 +270,15 @@ class LmEvalBenchmark:
 def _with_shared(item: Item, beginning: str) -> Item:
     begins = all(request[0].startswith(beginning) for request in item.requests)
     return replace(item, shared=len(beginning) if begins else 0)
+
+
+def _shown_target(kind: str, target: Any) -> int | str | None:
+    """What is right, as the report shows it."""
+    if target is None or kind == "loglikelihood_rolling":
+        return None
+    if kind == "multiple_choice":
+        return int(target)
+    return target if isinstance(target, str) else json.dumps(target, ensure_ascii=False, default=str)
 
 
 def _line(error: Exception) -> str:

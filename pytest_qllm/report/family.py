@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.report.record import Record
@@ -21,6 +20,24 @@ def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
     """
     values = iter(holm([value for value in p_values if value is not None]))
     return [None if value is None else next(values) for value in p_values]
+
+
+@dataclass(frozen=True)
+class Together:
+    """What the verdicts of a session say together.
+
+    Attributes:
+        alpha: error at which failures are claimed together.
+        judged: verdicts without NO_SIGNAL.
+        failed: FAIL among them; ``failed_holm`` of these hold together with that error.
+        p_all_pass: p-value of "every test passes" is wrong; None if a verdict has none.
+    """
+
+    alpha: float
+    judged: int
+    failed: int
+    failed_holm: int
+    p_all_pass: float | None
 
 
 @dataclass(frozen=True)
@@ -73,8 +90,8 @@ def _row(group: Sequence[Record]) -> PooledRow | None:
     return PooledRow(first.regime, first.dimension, names, found.effect, limits, alphas.pop())
 
 
-def together(records: Sequence[Record], alpha: float = ALPHA) -> dict[str, Any]:
-    """The session's figures for qllm.json.
+def together(records: Sequence[Record], alpha: float = ALPHA) -> Together:
+    """The session's figures.
 
     Args:
         records: verdicts; baselines are passed over.
@@ -85,24 +102,18 @@ def together(records: Sequence[Record], alpha: float = ALPHA) -> dict[str, Any]:
     claims = adjusted([record.p_fail for record in judged])
     hold = sum(fails and p is not None and p <= alpha for fails, p in zip(failed, claims, strict=True))
     passes = [record.p_pass for record in judged if record.p_pass is not None]
-    return {
-        "alpha": alpha,
-        "judged": len(judged),
-        "failed": sum(failed),
-        "failed_holm": hold,
-        "p_all_pass": all_pass_p_value(passes) if passes and len(passes) == len(judged) else None,
-    }
+    all_pass = all_pass_p_value(passes) if passes and len(passes) == len(judged) else None
+    return Together(alpha, len(judged), sum(failed), hold, all_pass)
 
 
 def lines(records: Sequence[Record], alpha: float = ALPHA) -> Iterator[str]:
     """What the summary says of the session's error: only where there is more than one verdict, and a claim."""
     found = together(records, alpha)
-    judged, failed = found["judged"], found["failed"]
+    judged, failed = found.judged, found.failed
     outcomes = {record.outcome for record in records if record.outcome is not None}
     if judged > 1 and failed and any(record.p_fail is not None for record in records):
         yield (
-            f"of {judged} tests {failed} FAIL; {found['failed_holm']} of them hold "
-            f"together at {100 * alpha:.3g} % (Holm)"
+            f"of {judged} tests {failed} FAIL; {found.failed_holm} of them hold together at {100 * alpha:.3g} % (Holm)"
         )
     if judged > 1 and outcomes <= {Outcome.PASS, Outcome.NO_SIGNAL}:
         every = "every test passes" if Outcome.NO_SIGNAL not in outcomes else "every test with a signal passes"

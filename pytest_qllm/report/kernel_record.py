@@ -19,11 +19,16 @@ class KernelRecord:
     bits: int
     figures: Figures
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    rerun: str = ""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> KernelRecord:
         names = ("model", "regime", "method", "bits", "provenance")
-        return cls(figures=Figures.from_json(content["figures"]), **{name: content[name] for name in names})
+        return cls(
+            figures=Figures.from_json(content["figures"]),
+            rerun=content.get("rerun", ""),  # not there before it was told
+            **{name: content[name] for name in names},
+        )
 
     def to_json(self) -> dict[str, Any]:
         content = asdict(self)

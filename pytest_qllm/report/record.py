@@ -20,10 +20,13 @@ class Record:
     Proportions and ratios, not percent; see docs/reference/qllm-json.md.
 
     Attributes:
+        p_pass_holm, p_fail_holm: adjusted for all verdicts of the session; None until that is known.
         beside: the accuracy of the same answers, where the verdict is on a graded score.
         against: what changed since a previous release (``trend.Trend``).
         scores: of the single items (``items.Scores``), which go into a file of their own.
-        rerun: the command that runs the test again.
+        texts: their prompts and answers (``texts.Texts``, packed), which go into another.
+        size: of the regime: ``bits_per_weight``, ``model_bits_per_weight``, ``bytes``; None where it is not known.
+        rerun: the command that runs this test again.
     """
 
     model: str
@@ -51,6 +54,8 @@ class Record:
     p_pass: float | None = None
     p_fail: float | None = None
     p_any_loss: float | None = None
+    p_pass_holm: float | None = None
+    p_fail_holm: float | None = None
     expected: Acceptance | None = None
     reason: str = ""
     undecidable: str = ""
@@ -60,8 +65,9 @@ class Record:
     size: Mapping[str, Any] | None = None
     against: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = field(default=None, repr=False)
-    rerun: str = ""
+    texts: str | None = field(default=None, repr=False)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    rerun: str = ""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Record:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_qllm.report.family import adjusted, lines, pooled, together
+from pytest_qllm.report.family import Together, adjusted, lines, pooled, together
 from pytest_qllm.report.json import document
 from pytest_qllm.report.record import Record
 from pytest_qllm.report.terminal import summary
@@ -30,19 +30,19 @@ def test_a_verdict_without_a_p_value_is_passed_over():
 
 class TestTogether:
     def test_failures_that_hold_together(self):
-        assert together([ONE, OTHER, PASS, NO_SIGNAL]) == {
-            "alpha": 0.05, "judged": 3, "failed": 2, "failed_holm": 1, "p_all_pass": 1.0,
-        }  # fmt: skip
+        assert together([ONE, OTHER, PASS, NO_SIGNAL]) == Together(
+            alpha=0.05, judged=3, failed=2, failed_holm=1, p_all_pass=1.0
+        )
 
     def test_every_test_passes_with_the_largest_p_value(self):
-        assert together([PASS, replace(PASS, benchmark="sciq", p_pass=0.04)])["p_all_pass"] == 0.04
+        assert together([PASS, replace(PASS, benchmark="sciq", p_pass=0.04)]).p_all_pass == 0.04
 
     def test_nothing_was_judged(self):
         found = together([NO_SIGNAL])
-        assert (found["judged"], found["failed"], found["p_all_pass"]) == (0, 0, None)
+        assert (found.judged, found.failed, found.p_all_pass) == (0, 0, None)
 
     def test_a_verdict_without_a_p_value_leaves_the_claim_open(self):
-        assert together([PASS, replace(PASS, p_pass=None)])["p_all_pass"] is None
+        assert together([PASS, replace(PASS, p_pass=None)]).p_all_pass is None
 
 
 class TestLines:

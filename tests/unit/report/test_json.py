@@ -54,7 +54,9 @@ def test_baselines_verdicts_and_errors_are_apart():
     assert list(content) == [
         "schema",
         "provenance",
+        "exitstatus",
         "items",
+        "texts",
         "baselines",
         "verdicts",
         "session",
@@ -81,6 +83,8 @@ def test_a_baseline_is_its_score():
             "baseline": 0.65,
             "noise": None,
             "against": None,
+            "size": None,
+            "rerun": "",
             "provenance": {"weights": "a"},
         }
     ]

@@ -1,45 +1,44 @@
-"""`pytest-qllm`: shows what can be chosen, what it needs, and what it may lose. Imports no torch."""
+"""`pytest-qllm list` and `pytest-qllm tolerances`: what can be chosen, what it needs, and what it may lose."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pytest_qllm.errors import QllmError
+Commands = Any
+"""argparse's action that adds commands; its type has no public name."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="pytest-qllm", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+def add_commands(commands: Commands) -> None:
+    """The commands ``list`` and ``tolerances``."""
     listing = commands.add_parser("list", help="regimes and benchmarks, and whether each can run here")
     listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(run=_list)
     tolerances = commands.add_parser("tolerances", help="the effective table of tolerances, and expected losses")
     tolerances.add_argument(
         "--file", type=Path, default=Path("pyproject.toml"), help="TOML file (default: %(default)s)"
     )
     tolerances.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(arguments)
-    try:
-        if options.command == "list":
-            content = listed()
-            print(json.dumps(content, indent=2)) if options.json else _print_list(content)
-        else:
-            table = effective_tolerances(options.file)
-            losses = expected_losses(options.file)
-            if options.json:
-                print(json.dumps({**table, "expected": losses}, indent=2))
-            else:
-                _print_tolerances(table, options.file)
-                _print_expected(losses)
-    except QllmError as error:
-        print(f"pytest-qllm: {error}", file=sys.stderr)
-        return 2
+    tolerances.set_defaults(run=_tolerances)
+
+
+def _list(options: argparse.Namespace) -> int:
+    content = listed()
+    print(json.dumps(content, indent=2)) if options.json else _print_list(content)
+    return 0
+
+
+def _tolerances(options: argparse.Namespace) -> int:
+    table = effective_tolerances(options.file)
+    losses = expected_losses(options.file)
+    if options.json:
+        print(json.dumps({**table, "expected": losses}, indent=2))
+    else:
+        _print_tolerances(table, options.file)
+        _print_expected(losses)
     return 0
 
 
@@ -132,7 +131,3 @@ def _print_expected(losses: list[dict[str, Any]]) -> None:
     for loss in losses:
         mended = "" if loss["strict"] else " (not strict)"
         print(f"{loss['regime']}  {loss['benchmark']}  {loss['bound']:g}{mended}: {loss['reason']}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
