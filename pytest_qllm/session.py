@@ -283,8 +283,8 @@ class Session:
         records = [Record.from_json(content) for content in self.records]
         kernels = [KernelRecord.from_json(content) for content in self.kernels]
         width = self.config.get_terminal_writer().fullwidth
-        page = self.settings.report / "qllm.html"
-        where = os.path.relpath(page if page.is_file() else self.settings.report / "qllm.json")
+        page, file = self.settings.report / "qllm.html", self.settings.report / "qllm.json"
+        where = os.path.relpath(page if page.is_file() else file)
         about = (kernels, self.settings.alpha, where, self._report_line)
         for spans in summary(records, self.errors, self.regime_names, width, *about):
             for text, markup in spans:

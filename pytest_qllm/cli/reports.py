@@ -91,7 +91,8 @@ def show(report: Report) -> None:
 
     width = shutil.get_terminal_size().columns
     errors = [asdict(error) for error in report.errors]
-    about = (report.kernels, report.alpha, str(report.path))
+    page = report.path.with_name("qllm.html")
+    about = (report.kernels, report.alpha, str(page if page.is_file() else report.path))
     for spans in summary(report.records, errors, report.regimes, width, *about):
         print("".join(_coloured(text, markup) for text, markup in spans))
 

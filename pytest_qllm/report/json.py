@@ -56,7 +56,7 @@ def document(
         "session": asdict(together(records, alpha)),
         "pooled": [asdict(row) for row in pooled(records)],
         "kernels": sorted(kernels, key=lambda kernel: str(kernel["regime"])),
-        "errors": list(errors),
+        "errors": sorted(errors, key=lambda error: (error["test"], error["regime"], error["message"])),
     }
 
 

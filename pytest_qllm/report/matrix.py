@@ -96,6 +96,10 @@ def _map(cells: Cells, rows: Sequence[str], columns: Sequence[str], first: int, 
     widest = max(map(len, entries)) + 2
     across = max(1, (width + 2) // widest)
     down = -(-len(entries) // across)
+    if widest - 2 > width:
+        for entry in entries:
+            yield from wrapped(entry, width)
+        return
     for at in range(down):
         yield line("".join(entry.ljust(widest) for entry in entries[at::down]).rstrip())
 
