@@ -63,6 +63,7 @@ def _merge(options: argparse.Namespace) -> int:
     from pytest_qllm import publish
     from pytest_qllm.report import merge
     from pytest_qllm.report.answer import failed
+    from pytest_qllm.report.html import write_beside
     from pytest_qllm.report.json import save
     from pytest_qllm.report.reader import NAME, load_report, report_of
 
@@ -77,9 +78,10 @@ def _merge(options: argparse.Namespace) -> int:
     except OSError as error:
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --into") from error
     report = report_of(content, path)
-    publish.markdown(report, os.environ)
     show(report)
-    print(f"report: {path}, of {len(reports)} shards")
+    print(
+        "\n".join([f"report: {path}, of {len(reports)} shards", write_beside(path), *publish.beside(path, os.environ)])
+    )
     return FAILS if failed(report) else 0
 
 

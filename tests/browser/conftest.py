@@ -8,22 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from made_report import ITEMS, PATIENCE, REGIMES, Open, write_report
+from made_report import ARGUMENTS, ITEMS, PATIENCE, REGIMES, Open, write_report
 
 from pytest_qllm.report.html import write
 from pytest_qllm.report.reader import Report, load_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 
 @pytest.fixture(scope="session")

@@ -59,6 +59,16 @@ ITEMS = 240
 PATIENCE = 120_000
 """Milliseconds that a machine with much other work may take for anything."""
 
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+"""Of chromium."""
+
 Open = Callable[..., Any]
 """Opens a report's page at a place: the fixture ``opened``."""
 

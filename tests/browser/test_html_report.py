@@ -84,7 +84,7 @@ def test_a_cell_shows_its_evidence(opened: Open, report: Report) -> None:
 
 def test_a_known_loss_says_why(opened: Open) -> None:
     page = opened("/cell/gptq-2bit/lambada")
-    assert "two bits lose the last word" in page.locator("p.known").inner_text()
+    assert "two bits lose the last word" in page.locator(".known-loss").inner_text()
     assert "ACCEPTED" in page.locator(".finding").inner_text()
 
 

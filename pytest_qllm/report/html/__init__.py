@@ -14,6 +14,20 @@ if TYPE_CHECKING:
 NAME = "qllm.html"
 
 
+def render(report: Report) -> str:
+    """The page.
+
+    Raises:
+        UnavailableError: if a library that draws it is not installed.
+    """
+    missing = [name for name in ("jinja2", "plotly") if find_spec(name) is None]
+    if missing:
+        raise UnavailableError(f"the page needs {' and '.join(missing)}: pip install 'pytest-qllm[report]'")
+    from pytest_qllm.report.html import page
+
+    return page.render(report)
+
+
 def write(report: Report, path: Path | None = None) -> Path:
     """Write the report's page, beside its qllm.json by default; returns where it is.
 
@@ -21,11 +35,6 @@ def write(report: Report, path: Path | None = None) -> Path:
         UnavailableError: if a library that draws it is not installed.
         QllmError: if it cannot be written.
     """
-    missing = [name for name in ("jinja2", "plotly") if find_spec(name) is None]
-    if missing:
-        raise UnavailableError(f"{NAME} needs {' and '.join(missing)}: pip install 'pytest-qllm[report]'")
-    from pytest_qllm.report.html.page import render
-
     file = path or report.path.with_name(NAME)
     text = render(report)
     try:

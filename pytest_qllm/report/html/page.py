@@ -114,8 +114,7 @@ def _lead(view: View) -> str:
     for word, text in (
         ("Yes", "may ship"),
         ("No", "may not"),
-        ("Not proven", "not proven either way"),
-        ("No evidence", "without evidence"),
+        ("Undecided", "undecided"),
     ):
         names = [name for name, answer in answers if answer.word == word]
         if names:

@@ -9,9 +9,12 @@ from functools import cached_property
 from urllib.parse import quote
 
 from pytest_qllm.regimes.regime import BASELINE
+from pytest_qllm.report.answer import Answer, Ships, answers
 from pytest_qllm.report.html.signs import SIGNS, Sign, change_of, sign_of
 from pytest_qllm.report.reader import Report
 from pytest_qllm.report.record import Record
+
+_KINDS = {Ships.YES: "pass", Ships.NO: "fail", Ships.UNDECIDED: "open"}
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,13 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """May this regime ship?"""
+class Shown:
+    """A regime's answer as the matrix shows it: the word, its class, and the verdicts behind it."""
 
     word: str
     kind: str
     why: str
+    counts: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Row:
     method: str
     bits: int | None
     size: Mapping[str, float] | None
-    answer: Answer | None
+    answer: Shown | None
     cells: Mapping[str, Cell]
 
 
@@ -132,30 +136,22 @@ class View:
         answer = None if regime == BASELINE else self.answer(regime)
         return Row(regime, told.method if told else "", told.bits if told else None, size, answer, cells)
 
-    def answer(self, regime: str) -> Answer:
-        """Yes needs a PASS and nothing against it: what is not proven is not shippable."""
+    def answer(self, regime: str) -> Shown:
+        """As every form of the report answers; what is not proven is not shippable."""
+        found = self._answers[regime]
         cells = [cell for (name, _), cell in self.cells.items() if name == regime]
         counts = Counter(cell.sign.word for cell in cells)
-        errors = sum(error.regime == regime for error in self.report.errors)
-        faulty = any(one.regime == regime and not one.agrees for one in self.report.kernels)
         order = [sign.word for sign in SIGNS.values()]
-        parts = [f"{counts[word]} {word}" for word in order if counts[word]]
-        parts += [f"{errors} error{'s' * (errors > 1)}"] * bool(errors) + ["kernel disagrees"] * faulty
-        why = ", ".join(parts)
-        kinds = {cell.sign.kind for cell in cells}
-        if "fail" in kinds or errors or faulty:
-            return Answer("No", "fail", why)
-        if "open" in kinds:
-            return Answer("Not proven", "open", why)
-        if kinds & {"pass", "known"}:
-            return Answer("Yes", "pass", why)
-        return Answer("No evidence", "none", why or "nothing was measured")
+        return Shown(
+            found.ships.capitalize(),
+            _KINDS[found.ships],
+            found.why,
+            ", ".join(f"{counts[word]} {word}" for word in order if counts[word]),
+        )
 
     @cached_property
-    def worst(self) -> list[Cell]:
-        """Every judged cell, the worst first."""
-        judged = [cell for cell in self.cells.values() if cell.record.outcome is not None]
-        return sorted(judged, key=lambda cell: (-cell.sign.severity, cell.regime, cell.benchmark))
+    def _answers(self) -> dict[str, Answer]:
+        return {one.regime: one for one in answers(self.report)}
 
     def of(self, benchmark: str) -> list[Record]:
         """Records of a benchmark with an effect, in the order of the session."""
