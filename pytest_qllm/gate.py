@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.items import Scores
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
-from pytest_qllm.store import Progress
 from pytest_qllm.verdict.expected import Expected, accept
 from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, looks
 from pytest_qllm.verdict.trial import conduct
@@ -62,7 +61,7 @@ class Gate:
         laboratory: Laboratory,
         baseline: Regime,
         model: str,
-        tell: Progress = lambda _: None,
+        tell: Callable[[str], None] = lambda _: None,
         previous: Previous | None = None,
     ) -> None:
         self.laboratory = laboratory

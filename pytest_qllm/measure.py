@@ -14,7 +14,7 @@ from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.speed import Speeds
-from pytest_qllm.store import digest
+from pytest_qllm.store import Count, digest
 from pytest_qllm.verdict import noise
 from pytest_qllm.verdict.fidelity import Fidelity, summarize
 from pytest_qllm.verdict.noise import NoiseFloor
@@ -51,9 +51,19 @@ class Laboratory(Workshop):
         name = benchmark.benchmark.name
         scores: list[ItemScore] = []
         for chunk in _chunks(benchmark, items):
+            self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
             scores += self._chunk(regime, benchmark, key, chunk)
-            self.store.progress(f"{name}[{regime.name}] {len(scores)}/{len(items)} items")
+        self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
         return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
+
+    def _note(self, key: str, what: str, done: int, total: int) -> None:
+        items, seconds = self._paces.get(key, (0, 0.0))
+        self.store.progress(what, Count(done, total, items / seconds if seconds else None))
+
+    @cached_property
+    def _paces(self) -> dict[str, tuple[int, float]]:
+        """Items that this process computed, and the seconds that it took, by what was measured."""
+        return {}
 
     def provenance(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
         return {
@@ -155,6 +165,8 @@ class Laboratory(Workshop):
         asked = self._fidelity_store(benchmark).observed(engine, key, _name(items)) if _are_texts(items) else engine
         scores = benchmark.score(items, asked)
         seconds, tokens = time.perf_counter() - start, engine.runner.computed - before
+        known = self._paces.get(key, (0, 0.0))
+        self._paces[key] = (known[0] + len(items), known[1] + seconds)
         self.speeds.add(self.scored_as(regime), items[0].output_type, tokens, seconds)
         return scores
 

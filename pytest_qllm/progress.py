@@ -1,87 +1,161 @@
-"""Progress inside a long test. Workers leave a line each in the store's folder; the controller shows what changes."""
+"""What a process that runs tests is on: told to the board of the same process, or left in a file for another."""
 
 from __future__ import annotations
 
-import threading
+import json
+import os
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-INTERVAL = 15.0
-"""Seconds between two lines: often enough to see that it moves, seldom enough for a log."""
+from pytest_qllm.store import Count
+
+if TYPE_CHECKING:
+    from pytest_qllm.live import Board
+
+BOARD = "qllm-board"
+"""Name of the controller's board among pytest's plugins."""
+
+OFTEN = 0.2
+"""Seconds between two notes of the same work: a file is written for each."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a process is on.
+
+    Attributes:
+        what: the work, for people.
+        began: when, in seconds of ``time.time``: processes of one machine have the same.
+        at: when it got as far as ``count`` says.
+        count: items done, of how many, and how fast; None where nothing is counted.
+    """
+
+    what: str
+    began: float
+    at: float
+    count: Count | None = None
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Step:
+        count = content["count"]
+        return cls(**{**content, "count": None if count is None else Count(**count)})
+
+    def figures(self, now: float) -> list[str]:
+        """Items, items a second and time left, as far as they are known; else how long it has taken so far."""
+        waited = now - self.began
+        since = [f"for {duration(waited)}"] if waited >= 2 else []
+        if self.count is None:
+            return since
+        parts = [f"{self.count.done}/{self.count.total} items"]
+        if not self.count.rate:
+            parts += since
+        else:
+            parts.append(f"{self.count.rate:.3g} items/s")
+            left = (self.count.total - self.count.done) / self.count.rate - (now - self.at)
+            if left > 0:  # what takes longer than was thought has no known end
+                parts.append(f"{duration(left)} left")
+        return parts
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``38 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 class Reporter:
-    """Takes progress lines in the process that runs tests."""
+    """Takes the notes of the process that runs tests. Also a plugin: it hears that a test has ended."""
 
     def __init__(self, store: Path, config: pytest.Config) -> None:
         worker = getattr(config, "workerinput", None)
-        self._capture = config.pluginmanager.getplugin("capturemanager")
-        self._terminal = None if worker else config.pluginmanager.getplugin("terminalreporter")
-        self._file = _folder(store, worker["testrunuid"]) / worker["workerid"] if worker else None
-        self._last = time.monotonic()
+        self._board: Board | None = None if worker else config.pluginmanager.getplugin(BOARD)
+        self._mail = Mailbox(folder(store, worker["testrunuid"]), worker["workerid"]) if worker else None
+        self._last: Step | None = None
 
-    def __call__(self, line: str) -> None:
-        self._show(line, at_once=False)
+    @classmethod
+    def of(cls, store: Path, config: pytest.Config) -> Reporter:
+        """The reporter of this process, made at the first call."""
+        found = config.pluginmanager.getplugin("qllm-reporter")
+        if not isinstance(found, cls):
+            found = cls(store, config)
+            config.pluginmanager.register(found, "qllm-reporter")
+        return found
+
+    def __call__(self, what: str, count: Count | None = None, /) -> None:
+        now, last = time.time(), self._last
+        same = last is not None and last.what == what
+        if last is not None and same and now - last.at < OFTEN and not (count and count.done == count.total):
+            return
+        self._post(Step(what, last.began if last is not None and same else now, now, count))
 
     def tell(self, line: str) -> None:
-        """A line that must not get lost among the others: shown at once where there is a terminal."""
-        self._show(line, at_once=True)
+        """A line that must not get lost among the others."""
+        if self._mail is not None:
+            self._mail.tell(line)
+        elif self._board is not None:
+            self._board.tell(line)
 
-    def _show(self, line: str, *, at_once: bool) -> None:
-        if self._file is not None:
-            try:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                self._file.write_text(line)
-            except OSError:
-                return  # a full disk is told where it loses something; a progress line is no loss
-        elif self._terminal is not None and (at_once or time.monotonic() - self._last >= INTERVAL):
-            self._last = time.monotonic()
-            if self._capture is not None:
-                with self._capture.global_and_fixture_disabled():
-                    self._terminal.write_line(f"  qllm: {line}")
+    def pytest_runtest_logfinish(self) -> None:
+        """The test has ended: this process is on nothing."""
+        if self._last is not None:
+            self._post(None)
+
+    def _post(self, step: Step | None) -> None:
+        self._last = step
+        if self._mail is not None:
+            self._mail.put(step)
+        elif self._board is not None:
+            self._board.put(step)
 
 
-class Board:
-    """Shows in the controller, every now and then, what each worker is at."""
+class Mailbox:
+    """Two files of a worker: what it is on, written anew each time, and lines that are told, one after another.
 
-    def __init__(self, store: Path, config: pytest.Config) -> None:
-        self._store = store
-        self._config = config
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._shown: dict[str, str] = {}
+    A full disk is told where it loses something; a note is no loss.
+    """
 
-    def start(self) -> None:
-        self._thread.start()
+    def __init__(self, place: Path, worker: str) -> None:
+        self._step = place / f"{worker}.json"
+        self._told = place / f"{worker}.told"
 
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=2)
-
-    def _run(self) -> None:
-        session = self._config.pluginmanager.getplugin("dsession")
-        terminal = self._config.pluginmanager.getplugin("terminalreporter")
-        while not self._stop.wait(INTERVAL):
-            manager = getattr(session, "nodemanager", None)
-            if manager is None or terminal is None:
-                continue
-            folder = _folder(self._store, manager.testrunuid)
-            parts = [f"{file.name} {line}" for file in sorted(folder.glob("*")) if (line := self._news(file))]
-            if parts:
-                terminal.write_line(f"\n  qllm: {' | '.join(parts)}")
-
-    def _news(self, file: Path) -> str:
+    def put(self, step: Step | None) -> None:
         try:
-            line = file.read_text()
+            self._step.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = self._step.with_suffix(".tmp")
+            unfinished.write_text(json.dumps(None if step is None else asdict(step)))
+            os.replace(unfinished, self._step)
         except OSError:
-            return ""
-        if self._shown.get(file.name) == line:
-            return ""
-        self._shown[file.name] = line
-        return line
+            return
+
+    def tell(self, line: str) -> None:
+        try:
+            self._told.parent.mkdir(parents=True, exist_ok=True)
+            with self._told.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError:
+            return
+
+    def step(self) -> Step | None:
+        try:
+            content = json.loads(self._step.read_text())
+        except (OSError, ValueError):
+            return None
+        return None if content is None else Step.from_json(content)
+
+    def told(self, after: int) -> list[str]:
+        """Lines after the first so many."""
+        try:
+            *lines, _ = self._told.read_text().split("\n")  # the last may not be whole yet
+        except OSError:
+            return []
+        return [str(json.loads(line)) for line in lines[after:]]
 
 
-def _folder(store: Path, run: str) -> Path:
+def folder(store: Path, run: str) -> Path:
+    """Where the workers of a run leave their notes."""
     return store / "progress" / run

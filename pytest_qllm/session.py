@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_qllm.measure import Laboratory
     from pytest_qllm.plan import Plan
     from pytest_qllm.planner import Planner
-    from pytest_qllm.progress import Board, Reporter
+    from pytest_qllm.progress import Reporter
     from pytest_qllm.report.record import Record
 
 
@@ -52,7 +52,6 @@ class Session:
         self.plans: list[Mapping[str, Any]] = []
         self._gate: Gate | None = None
         self._planner: Planner | None = None
-        self._board: Board | None = None
         self._report_line = ""
 
     @classmethod
@@ -132,7 +131,7 @@ class Session:
             from pytest_qllm.planner import Planner
             from pytest_qllm.progress import Reporter
 
-            laboratory = self._make_laboratory(Reporter(self.settings.store, self.config), fetch=False)
+            laboratory = self._make_laboratory(Reporter.of(self.settings.store, self.config), fetch=False)
             self._planner = Planner(laboratory, self.settings.model, self.settings.max_items)
         return self._planner.plan(question, regime)
 
@@ -140,7 +139,7 @@ class Session:
         from pytest_qllm.gate import Gate
         from pytest_qllm.progress import Reporter
 
-        reporter = Reporter(self.settings.store, self.config)
+        reporter = Reporter.of(self.settings.store, self.config)
         laboratory = self._make_laboratory(reporter)
         return Gate(
             laboratory, self.regimes.get(self.regime_names[0]), self.settings.model, reporter.tell, self.previous
@@ -187,12 +186,12 @@ class Session:
     # In the process that reports.
 
     def pytest_sessionstart(self) -> None:
-        from pytest_qllm.progress import Board
+        if not self.is_worker and not self.config.option.collectonly:
+            from pytest_qllm.live import Board
 
-        distributed = self.config.getoption("numprocesses", None) or self.config.getoption("tx", None)
-        if not self.is_worker and distributed and not self.config.option.collectonly:
-            self._board = Board(self.settings.store, self.config)
-            self._board.start()
+            Board.watch(
+                self.config, self.settings.store, lambda nodeid: regime_of(nodeid, self.regime_names) is not None
+            )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.is_worker:
@@ -211,8 +210,6 @@ class Session:
             self.errors.append({"test": report.nodeid, "regime": regime, "message": lines[-1] if lines else ""})
 
     def pytest_sessionfinish(self, exitstatus: int | pytest.ExitCode) -> None:
-        if self._board is not None:
-            self._board.stop()
         if not self.is_worker and self.settings.plan and (self.plans or self.errors):
             self._write_plan()
         elif not self.is_worker and (self.records or self.kernels or self.errors):
@@ -267,10 +264,13 @@ class Session:
         terminal.section("quantization")
         records = [Record.from_json(content) for content in self.records]
         kernels = [KernelRecord.from_json(content) for content in self.kernels]
-        width = terminal._tw.fullwidth
-        for line, markup in summary(records, self.errors, self.regime_names, width, kernels, self.settings.alpha):
-            terminal.write_line(line, **markup)
-        terminal.write_line(self._report_line)
+        width = self.config.get_terminal_writer().fullwidth
+        where = os.path.relpath(self.settings.report / "qllm.json")
+        about = (kernels, self.settings.alpha, where, self._report_line)
+        for spans in summary(records, self.errors, self.regime_names, width, *about):
+            for text, markup in spans:
+                terminal.write(text, **markup)
+            terminal.write_line("")
 
 
 def _previous(settings: Settings, config: pytest.Config) -> Previous | None:
@@ -284,6 +284,8 @@ def _previous(settings: Settings, config: pytest.Config) -> Previous | None:
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put the records of a test on its report: plain content that reaches the controller with it."""
+    from pytest_qllm.report import junit
+
     if "qllm_regime" not in getattr(item, "fixturenames", ()):
         return
     report.__dict__["qllm"] = []
@@ -299,13 +301,9 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         item.stash[OUTCOME] = report.outcome
         _mark_unexpected_passes(item, report, records)
         for record in records:
-            for name in ("model", "regime", "benchmark", "outcome", "effect", "tolerance", "n"):
-                if record[name] is not None:
-                    item.user_properties.append((f"qllm.{'verdict' if name == 'outcome' else name}", record[name]))
-            if record["ci"] is not None:
-                item.user_properties += [("qllm.ci_low", record["ci"][0]), ("qllm.ci_high", record["ci"][1])]
+            item.user_properties += junit.properties(record)
         for kernel in kernels:
-            item.user_properties += _kernel_properties(kernel)
+            item.user_properties += junit.kernel_properties(kernel)
 
 
 def _mark_unexpected_passes(item: pytest.Item, report: pytest.TestReport, records: Sequence[Mapping[str, Any]]) -> None:
@@ -316,21 +314,6 @@ def _mark_unexpected_passes(item: pytest.Item, report: pytest.TestReport, record
     mended = [record for record in expected if record.standing == "xpass"]
     if mended and report.passed and not item.config.getoption("runxfail", False):
         report.wasxfail = "; ".join(record.accepted() for record in mended)
-
-
-def _kernel_properties(kernel: Mapping[str, Any]) -> list[tuple[str, object]]:
-    figures, logits = kernel["figures"], kernel["figures"]["logits"] or {}
-    properties = {
-        "model": kernel["model"],
-        "regime": kernel["regime"],
-        "kernel": "agrees" if kernel["agrees"] else "disagrees",
-        "kernel_max": logits.get("max"),
-        "kernel_mean": logits.get("mean"),
-        "kernel_noise_max": figures["noise"]["max"],
-        "kernel_noise_mean": figures["noise"]["mean"],
-        "kernel_worst_layer": figures["worst"],
-    }
-    return [(f"qllm.{name}", value) for name, value in properties.items() if value is not None]
 
 
 def provenance(settings: Settings) -> dict[str, Any]:

@@ -10,14 +10,32 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from pytest_qllm.errors import QllmError
 
-Progress = Callable[[str], None]
+
+@dataclass(frozen=True)
+class Count:
+    """Items done, of how many, and items a second of those that were computed here (None: none was yet)."""
+
+    done: int
+    total: int
+    rate: float | None = None
+
+
+class Progress(Protocol):
+    """Takes a note of what is being done."""
+
+    def __call__(self, what: str, count: Count | None = None, /) -> None: ...
+
+
+def _unheard(what: str, count: Count | None = None, /) -> None:
+    """Takes notes where nobody watches."""
 
 
 def digest(content: Any) -> str:
@@ -35,7 +53,7 @@ def file_digest(path: Path) -> str:
 class Store:
     """A directory of measurements, artifacts and prepared items, shared by workers and by runs."""
 
-    def __init__(self, root: Path, progress: Progress = lambda _: None) -> None:
+    def __init__(self, root: Path, progress: Progress = _unheard) -> None:
         self.root = root
         self.progress = progress
         with _told(root):

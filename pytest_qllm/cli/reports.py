@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,23 +79,20 @@ def _merge(options: argparse.Namespace) -> int:
     except OSError as error:
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --into") from error
     report = report_of(content, path)
-    show(report)
-    print(
-        "\n".join([f"report: {path}, of {len(reports)} shards", write_beside(path), *publish.beside(path, os.environ)])
-    )
+    written = [f"report: {path}, of {len(reports)} shards", write_beside(path), *publish.beside(path, os.environ)]
+    show(report, "\n".join(written))
     return FAILS if failed(report) else 0
 
 
-def show(report: Report) -> None:
-    """The summary as at the end of the session, in colour where the output is a terminal."""
-    from dataclasses import asdict
-
+def show(report: Report, written: str = "") -> None:
+    """The summary as at the end of the session, in colour where the output is a terminal; ``written`` as there."""
     from pytest_qllm.report.terminal import summary
 
     width = shutil.get_terminal_size().columns
     errors = [asdict(error) for error in report.errors]
-    for text, markup in summary(report.records, errors, report.regimes, width, report.kernels, report.alpha):
-        print(_coloured(text, markup))
+    about = (report.kernels, report.alpha, str(report.path), written)
+    for spans in summary(report.records, errors, report.regimes, width, *about):
+        print("".join(_coloured(text, markup) for text, markup in spans))
 
 
 def _coloured(text: str, markup: dict[str, bool]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.plan import Plan
-from pytest_qllm.report.terminal import Line
+from pytest_qllm.report.style import Span
 
 SCHEMA = "pytest-qllm-plan/1"
 
@@ -17,7 +17,7 @@ _HEAD = ("benchmark", "regime", "allowed", "items", "needed", "seen", "failed", 
 _YELLOW = {"yellow": True}
 
 
-def lines(plans: Sequence[Plan], errors: Sequence[Mapping[str, str]], regimes: Sequence[str]) -> Iterator[Line]:
+def lines(plans: Sequence[Plan], errors: Sequence[Mapping[str, str]], regimes: Sequence[str]) -> Iterator[Span]:
     """Lines with their markup, as pytest's terminal writer takes them."""
     plans = in_order(plans, regimes)
     if plans:
@@ -59,7 +59,7 @@ def write(
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --qllm-report") from error
 
 
-def _table(rows: Sequence[Sequence[str]], plans: Sequence[Plan]) -> Iterator[Line]:
+def _table(rows: Sequence[Sequence[str]], plans: Sequence[Plan]) -> Iterator[Span]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     markups = [{"bold": True}, *(_YELLOW if plan.undecided() else {} for plan in plans)]
     for row, markup in zip(rows, markups, strict=True):

@@ -141,12 +141,12 @@ class Record:
         if self.effect is None or self.ci is None or self.candidate is None or self.tolerance is None:
             return f"{subject}: {self.reason}\n  rerun       {rerun}"
         why = known_loss.headline(self, self.expected) if self.expected is not None else ""
-        why = "; ".join(text for text in (self.reason, why) if text)
+        why = "; ".join(text for text in (self.reason, why) if text) or self._sentence(outcome)
         unit = "of the baseline's perplexity" if self.is_ratio else "points"
         allowed = self.change(self.tolerance if self.is_ratio else -self.tolerance)
         low, high = map(self.change, self.ci)
         lines = [
-            f"{subject}{f': {why}' if why else ''}",
+            f"{subject}: {why}" if why else subject,
             f"  baseline    {self.metric} {self.score(self.baseline)}",
             f"  candidate   {self.metric} {self.score(self.candidate)}",
             f"  effect      {self.change(self.effect)} {unit}, between {low} and {high} ({self._confidence()})",
@@ -192,6 +192,15 @@ class Record:
             f"{figures['metric']} {100 * figures['baseline']:.1f} % -> {100 * figures['candidate']:.1f} %, "
             f"{figures['broken']} broken, {figures['mended']} mended"
         )
+
+    def _sentence(self, outcome: str | None) -> str:
+        """What the verdict says of the loss; a reader of CI results may see no more than this line."""
+        assert self.tolerance is not None
+        allowed = f"of more than {self.amount(self.tolerance)}"
+        loss = f"a perplexity {allowed} the baseline's" if self.is_ratio else f"a loss {allowed}"
+        if outcome is not None and outcome.startswith(Outcome.FAIL):
+            return f"{loss} is proven{'' if outcome == Outcome.FAIL else ' since then'}"
+        return f"{loss} is neither proven nor ruled out" if outcome == Outcome.INCONCLUSIVE else ""
 
     def _items(self) -> str:
         """How many were used, of how many, and what it would have taken without looking early."""

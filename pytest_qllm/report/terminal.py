@@ -1,4 +1,4 @@
-"""The summary at the end of a session: regimes as rows, benchmarks as columns, verdict and effect in each cell."""
+"""The summary at the end of a session: the matrix, what it says together, the worst first, and what to do next."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from pytest_qllm.report import trend
-from pytest_qllm.report.family import lines
+from pytest_qllm.report import details, trend
+from pytest_qllm.report.advice import next_step
+from pytest_qllm.report.family import lines, pooled
 from pytest_qllm.report.kernel_record import KernelRecord
+from pytest_qllm.report.matrix import matrix
 from pytest_qllm.report.record import Record
+from pytest_qllm.report.style import MARKS, Line, Span, line, wrapped
 from pytest_qllm.verdict.paired import ALPHA
 
-Line = tuple[str, dict[str, bool]]
-
-_MARKUP: dict[str, dict[str, bool]] = {"PASS": {"green": True}, "FAIL": {"red": True}, "INCONCLUSIVE": {"yellow": True}}
-_MARKUP |= {"worse": _MARKUP["FAIL"], "mended": _MARKUP["FAIL"]}
-_MARKUP |= {"xfail": _MARKUP["INCONCLUSIVE"], "xpass": _MARKUP["INCONCLUSIVE"]}
-
-_SEVERITY = (None, "NO_SIGNAL", "PASS", "xpass", "xfail", "INCONCLUSIVE", "mended", "FAIL", "worse")
+EFFECT = "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it"
 
 
 def summary(
@@ -28,31 +25,59 @@ def summary(
     width: int,
     kernels: Sequence[KernelRecord] = (),
     alpha: float = ALPHA,
+    where: str = "qllm.json",
+    written: str = "",
 ) -> Iterator[Line]:
-    """Lines with their markup (and failures claimed together at ``alpha``), as pytest's terminal writer takes them."""
-    yield from _tables(records, regimes, width)
-    if kernels:
-        yield "", {}
-    for kernel in sorted(kernels, key=lambda kernel: regimes.index(kernel.regime)):
-        yield kernel.line(), {"green": True} if kernel.agrees else {"red": True}
-    yield "", {}
+    """Lines of spans with their markup, as pytest's terminal writer takes them; the last says what to do next.
+
+    Args:
+        records: verdicts and baselines of the session.
+        errors: tests that ended without a verdict.
+        regimes: names, in the order of the rows.
+        width: columns of the terminal. Only names, commands and errors may be wider.
+        kernels: of the session.
+        alpha: error at which failures are claimed together.
+        where: the file that has the whole of it.
+        written: what was written, or why nothing was; a line of its own.
+    """
+    yield from matrix(records, regimes, width)
+    yield from details.kernels(kernels, regimes, width, where)
     counts = Counter(record.standing for record in records if record.standing is not None)
     if counts:
-        yield ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), {"bold": True}
-        yield "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it", {}
+        yield line("")
+        yield _counted(counts)
+        yield from wrapped(EFFECT, width)
+        rows = pooled(records)
+        listed = {row.line() for row in rows}
         for text in lines(records, alpha):
-            yield text, {}
-    yield from _since(records, regimes, width)
-    for record in sorted(records, key=lambda record: (record.benchmark, record.regime)):
-        if record.beside is not None:
-            yield f"beside {record.metric} of {record.regime} on {record.benchmark}: {record.beside_line()}", {}
-        if record.fidelity is not None:
-            yield f"fidelity of {record.regime} on {record.benchmark}: {record.fidelity_line()}", {}
-    for error in errors:
-        yield f"ERROR {error['test']}: {error['message']}", {"red": True}
+            if text not in listed:
+                yield from wrapped(text, width)
+        yield from details.pools(rows, width, where)
+    yield from _since(records, regimes, width, where)
+    yield from details.worst(records, width, where)
+    others = [*details.beside(records, width, where), *details.failures(errors, where)]
+    if others:
+        yield line("")
+        yield from others
+    step = next_step(records, kernels, errors, where)
+    if step or written:
+        yield line("")
+    if written:
+        yield line(written)
+    if step:
+        yield (("next: ", {"bold": True}), (step, {}))
 
 
-def _since(records: Sequence[Record], regimes: Sequence[str], width: int) -> Iterator[Line]:
+def _counted(counts: Mapping[str, int]) -> Line:
+    """How many of each verdict, the worst first."""
+    spans: list[Span] = []
+    for name, mark in MARKS.items():
+        if name in counts:
+            spans += [(", " if spans else "", {}), (f"{counts[name]} {name}", {"bold": True, **mark.markup})]
+    return tuple(spans)
+
+
+def _since(records: Sequence[Record], regimes: Sequence[str], width: int, where: str) -> Iterator[Line]:
     """The table of what changed since a previous release, and the drift of its baseline."""
     found = [(record, record.trend) for record in records if record.trend is not None]
     if not found:
@@ -62,66 +87,16 @@ def _since(records: Sequence[Record], regimes: Sequence[str], width: int) -> Ite
         for record, since in found
         if since.regime is not None and since.verdict is not None
     ]
-    yield "", {}
-    yield f"since {found[0][1].name}, on the items that both have:", {"bold": True}
-    yield from _tables(compared, regimes, width)
-    if compared:
-        yield "", {}
+    yield line("")
+    yield from wrapped(f"since {found[0][1].name}, on the items that both have:", width, bold=True)
+    yield from matrix(compared, regimes, width)
+    notes: list[Line] = []
     for record, since in sorted(found, key=lambda one: (one[0].benchmark, one[0].regime)):
         if record.outcome is None and since.baseline is not None:
-            yield f"{record.regime} on {record.benchmark}: {trend.extent(since.baseline, record)}", {}
+            text = f"{record.regime} on {record.benchmark}: {trend.extent(since.baseline, record)}"
+            notes.append(line(text))
         elif since.regime is None:
-            yield f"{record.regime} on {record.benchmark} not compared: {since.reason}", {}
-
-
-def _tables(records: Sequence[Record], regimes: Sequence[str], width: int) -> Iterator[Line]:
-    cells: dict[tuple[str, str], Record] = {}
-    for record in records:  # two tests may ask the same of a regime: the worse verdict is shown
-        place = (record.regime, record.benchmark)
-        if place not in cells or _severity(record) > _severity(cells[place]):
-            cells[place] = record
-    benchmarks = sorted({record.benchmark for record in records})
-    rows = [name for name in regimes if any(record.regime == name for record in records)]
-    texts = {place: record.cell() for place, record in cells.items()}
-    first = max((len(name) for name in (*rows, "regime")), default=0)
-    for columns in _blocks(benchmarks, rows, texts, width - first):
-        widths = {name: _column(name, rows, texts) for name in columns}
-        yield "", {}
-        yield (
-            "  ".join(["regime".ljust(first), *(name.ljust(widths[name]) for name in columns)]).rstrip(),
-            {"bold": True},
-        )
-        for row in rows:
-            parts = [texts.get((row, name), "-").ljust(widths[name]) for name in columns]
-            yield "  ".join([row.ljust(first), *parts]).rstrip(), _row_markup([cells.get((row, n)) for n in columns])
-
-
-def _blocks(
-    benchmarks: Sequence[str], rows: Sequence[str], texts: Mapping[tuple[str, str], str], room: int
-) -> Iterator[list[str]]:
-    """Columns that fit side by side; the others go into a table below."""
-    block: list[str] = []
-    used = 0
-    for name in benchmarks:
-        needed = _column(name, rows, texts) + 2
-        if block and used + needed > room:
-            yield block
-            block, used = [], 0
-        block.append(name)
-        used += needed
-    if block:
-        yield block
-
-
-def _column(name: str, rows: Sequence[str], texts: Mapping[tuple[str, str], str]) -> int:
-    return max(len(name), *(len(texts.get((row, name), "-")) for row in rows), 0)
-
-
-def _severity(record: Record) -> int:
-    return _SEVERITY.index(record.standing)
-
-
-def _row_markup(records: Sequence[Record | None]) -> dict[str, bool]:
-    """The colour of the worst verdict in the row."""
-    worst = max((record for record in records if record is not None), key=_severity, default=None)
-    return {} if worst is None or worst.standing is None else _MARKUP.get(worst.standing, {})
+            notes.append(line(f"{record.regime} on {record.benchmark} not compared: {since.reason}"))
+    if compared and notes:
+        yield line("")
+    yield from details.cut(notes, where)

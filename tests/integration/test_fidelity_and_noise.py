@@ -33,7 +33,7 @@ def test_destroyed_weights_diverge(suite: Suite) -> None:
     assert fidelity["kl_mean"] > 0.5
     assert fidelity["same_top"] < 0.5
     assert fidelity["kl_percentiles"]["50"] <= fidelity["kl_percentiles"]["99"] <= fidelity["kl_max"]
-    result.stdout.fnmatch_lines(["*fidelity of destroyed on story_perplexity: KL * same top token * %*"])
+    result.stdout.fnmatch_lines(["*fidelity of destroyed on story_perplexity: KL * same top*"])
 
 
 def test_the_same_fidelity_from_the_store(suite: Suite) -> None:

@@ -151,12 +151,42 @@ def test_the_table_has_regimes_as_rows_and_benchmarks_as_columns(suite: Suite) -
     suite.gates("lambada", "story_perplexity", "arc_easy")
     result = suite.run()
     lines = [line.split() for line in result.outlines[result.outlines.index(heading(result.outlines)) :]]
-    assert ["regime", "arc_easy", "lambada", "story_perplexity"] in lines
+    assert ["regime", "lambada", "story_perplexity"] in lines
     rows = {line[0]: line[1:] for line in lines if line}
-    assert rows["fp16"][1:4] == ["%", "90.0", "%"]
-    assert rows["bnb-int8"][:5] == ["no", "signal", "PASS", "+0.0", "PASS"]
-    assert rows["bnb-nf4"][:3] == ["no", "signal", "FAIL"]
-    result.stdout.fnmatch_lines(["2 FAIL, 2 NO_SIGNAL, 2 PASS"])
+    assert rows["fp16"][:2] == ["90.0", "%"]
+    assert rows["bnb-int8"][:3] == ["PASS", "+0.0", "PASS"]
+    assert rows["bnb-nf4"][0] == "FAIL"
+    result.stdout.fnmatch_lines(["no signal: arc_easy (*", "2 FAIL, 2 PASS, 2 NO_SIGNAL"])
+
+
+def test_the_worst_is_told_first_and_the_next_step_last(suite: Suite) -> None:
+    suite.gates("lambada", "story_perplexity")
+    result = suite.run()
+    section = result.outlines[result.outlines.index(heading(result.outlines)) + 1 :]
+    section = section[: next(at for at, line in enumerate(section) if line.startswith("==="))]
+    listed = section[section.index("worst first (effect [its limits], what was allowed)") + 1 :][:2]
+    assert sorted(line.split()[:2] for line in listed) == [["FAIL", "bnb-nf4"]] * 2
+    report, last = section[-2:]
+    assert report == f"report: {suite.path}/reports/qllm.json"
+    worst = listed[0].split()[2]
+    assert last.startswith(
+        f"next: see reports/qllm.json; the worst again: pytest 'test_{worst}.py::test_{worst}[bnb-nf4]'"
+    )
+
+
+@pytest.mark.parametrize("arguments", [("--color=yes",), ("--color=no",)], ids=" ".join)
+def test_colours_are_pytest_s_own_and_stand_beside_words(suite: Suite, arguments: tuple[str, ...]) -> None:
+    suite.gates("lambada")
+    text = suite.run(*arguments).stdout.str()
+    coloured = "\x1b[31mFAIL " in text and "\x1b[32mPASS " in text
+    assert coloured == (arguments == ("--color=yes",))
+    assert ("\x1b" in text) == coloured
+
+
+def test_no_color_is_honoured(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    suite.gates("lambada")
+    assert "\x1b" not in suite.run().stdout.str()
 
 
 def heading(lines: list[str]) -> str:
@@ -167,9 +197,10 @@ def test_many_benchmarks_on_a_narrow_terminal(suite: Suite, monkeypatch: pytest.
     monkeypatch.setenv("COLUMNS", "40")
     suite.gates("lambada", "story_perplexity", "arc_easy")
     result = suite.run()
-    table = result.outlines[result.outlines.index(heading(result.outlines)) :]
-    assert len([line for line in table if line.startswith("regime ")]) == 2
-    assert all(len(line) <= 40 for line in table if line.startswith(("regime", "fp16", "bnb-")))
+    section = result.outlines[result.outlines.index(heading(result.outlines)) :]
+    section = section[: next(at for at, line in enumerate(section) if line.startswith("report: "))]
+    assert max(map(len, section)) <= 40
+    assert len([line for line in section if line.startswith("bnb-nf4 ")]) == 1
 
 
 def test_a_failure_reads_at_once(suite: Suite) -> None:

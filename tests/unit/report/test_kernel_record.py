@@ -79,8 +79,22 @@ def test_the_report_has_it_with_its_verdict_and_limits():
     assert second["figures"]["noise"]["max"] == 6e-5
 
 
-def test_the_summary_has_a_line_for_each_in_the_order_of_the_regimes():
-    kernels = [WRONG, replace(SOUND, regime="bnb-nf4")]
-    printed = [(line[:22], markup) for line, markup in summary([], [], ("fp16", "bnb-nf4", "gptq-4bit"), 80, kernels)]
-    assert ("kernel bnb-nf4 agrees:", {"green": True}) in printed
-    assert printed.index(("kernel gptq-4bit DISAG", {"red": True})) == len(printed) - 2
+def test_the_summary_has_a_line_for_each_those_that_disagree_first():
+    kernels = [replace(SOUND, regime="bnb-nf4"), WRONG, replace(SOUND, regime="fp4")]
+    printed = [span for (span, *_) in summary([], [], ("fp16", "fp4", "bnb-nf4", "gptq-4bit"), 80, kernels)]
+    heads = [(" ".join(text.split()[1:3]), markup) for text, markup in printed if text.startswith("kernel ")]
+    assert heads == [
+        ("gptq-4bit DISAGREES:", {"red": True}),
+        ("fp4 agrees:", {"green": True}),
+        ("bnb-nf4 agrees:", {"green": True}),
+    ]
+
+
+def test_many_kernels_that_agree_are_cut_and_none_that_disagrees():
+    regimes = [f"r{at}" for at in range(20)]
+    wrong = [replace(WRONG, regime=name) for name in regimes[8:]]
+    kernels = [replace(SOUND, regime=name) for name in regimes[:8]] + wrong
+    texts = ["".join(text for text, _ in spans) for spans in summary([], [], regimes, 80, kernels, where="there")]
+    assert len([text for text in texts if "DISAGREES" in text]) == 12
+    assert not any(" agrees" in text for text in texts)
+    assert "... and 8 more in there" in texts

@@ -16,11 +16,14 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from pytest_qllm.report.answer import severity
-from pytest_qllm.report.gfm import clip, printable
+from pytest_qllm.report.gfm import clip
 from pytest_qllm.report.json import document
-from pytest_qllm.report.markdown import LETTERS, LIMIT, render
+from pytest_qllm.report.markdown import LIMIT, render
 from pytest_qllm.report.reader import Report, report_of
 from pytest_qllm.report.record import Record
+from pytest_qllm.report.style import MARKS, printable
+
+LETTERS = {mark.letter for mark in MARKS.values()}
 
 PARSER = MarkdownIt("commonmark").enable("table")
 
@@ -151,7 +154,7 @@ def test_60_regimes_on_100_benchmarks_have_their_matrix() -> None:
     text = render(many(60, 100, "FAIL"))
     assert "not shown here" in text
     assert "the matrix of verdicts" not in text
-    letters = [cell for table in tables(text) for line in table[1:] for cell in line[1:] if cell in LETTERS.values()]
+    letters = [cell for table in tables(text) for line in table[1:] for cell in line[1:] if cell in LETTERS]
     assert letters == ["F"] * 6000
     assert "W worse, F FAIL" in text
 

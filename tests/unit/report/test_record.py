@@ -60,7 +60,7 @@ PERPLEXITY = replace(
 class TestMessage:
     def test_of_an_accuracy_reads_at_once(self):
         assert FAILED.message("pytest t.py").splitlines() == [
-            "FAIL: arc_easy on bnb-nf4 (NF4, 4 bits) of smollm2-135m",
+            "FAIL: arc_easy on bnb-nf4 (NF4, 4 bits) of smollm2-135m: a loss of more than 4 points is proven",
             "  baseline    acc 54.2 %",
             "  candidate   acc 46.0 %",
             "  effect      -8.2 points, between -11.6 and -5.0 (each bound one-sided, 95 % and 95.5 %)",
@@ -72,7 +72,8 @@ class TestMessage:
 
     def test_of_a_perplexity_speaks_of_ratios_and_of_no_flips(self):
         assert PERPLEXITY.message("pytest t.py").splitlines() == [
-            "FAIL: story_perplexity on bnb-nf4 (NF4, 4 bits) of smollm2-135m",
+            "FAIL: story_perplexity on bnb-nf4 (NF4, 4 bits) of smollm2-135m: a perplexity of more than x1.08 the "
+            "baseline's is proven",
             "  baseline    perplexity 15.52",
             "  candidate   perplexity 19.70",
             "  effect      x1.27 of the baseline's perplexity, between x1.21 and x1.33 "
