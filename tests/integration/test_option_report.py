@@ -166,8 +166,9 @@ def test_the_worst_is_told_first_and_the_next_step_last(suite: Suite) -> None:
     section = section[: next(at for at, line in enumerate(section) if line.startswith("==="))]
     listed = section[section.index("worst first (effect [its limits], what was allowed)") + 1 :][:2]
     assert sorted(line.split()[:2] for line in listed) == [["FAIL", "bnb-nf4"]] * 2
-    report, last = section[-2:]
+    report, page, last = section[-3:]
     assert report == f"report: {suite.path}/reports/qllm.json"
+    assert page == f"page: {suite.path}/reports/qllm.html"
     worst = listed[0].split()[2]
     assert last.startswith(
         f"next: see reports/qllm.json; the worst again: pytest 'test_{worst}.py::test_{worst}[bnb-nf4]'"
