@@ -26,7 +26,8 @@ def worst(records: Sequence[Record], width: int, where: str) -> Iterator[Line]:
     if not bad:
         return
     yield line("")
-    yield (("worst first", {"bold": True}), (" (effect [its limits], what was allowed)", {}))
+    heading, meaning = "worst first", " (effect [its limits], what was allowed)"
+    yield ((heading, {"bold": True}), (meaning if len(heading + meaning) <= width else "", {}))
     shown = bad[:WORST]
     widths = [max(len(text) for text in column) for column in zip(*map(_columns, shown), strict=True)]
     for record in shown:
