@@ -81,7 +81,7 @@ OPTIONS = (
     ),
     Option("data", "auto", "SOURCE", "items from: auto (pinned wheels), hub, or a directory"),
     Option("store", "", "DIR", "where measurements and artifacts are kept (default: in the user's cache)"),
-    Option("report", "reports", "DIR", "where qllm.json is written"),
+    Option("report", "reports", "DIR", "where the report is written: qllm.json, qllm.md, qllm.html"),
     Option("seed", "0", "SEED", "seed of the order of the items and of the calibration samples"),
     Option(
         "inconclusive",

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,7 @@ def _merge(options: argparse.Namespace) -> int:
     from pytest_qllm import publish
     from pytest_qllm.report import merge
     from pytest_qllm.report.answer import failed
+    from pytest_qllm.report.html import write_beside
     from pytest_qllm.report.json import save
     from pytest_qllm.report.reader import NAME, load_report, report_of
 
@@ -77,22 +79,19 @@ def _merge(options: argparse.Namespace) -> int:
     except OSError as error:
         raise QllmError(f"cannot write {path}: {error.strerror}; choose another --into") from error
     report = report_of(content, path)
-    publish.markdown(report, os.environ)
-    show(report)
-    print(f"report: {path}, of {len(reports)} shards")
+    written = [f"report: {path}, of {len(reports)} shards", write_beside(path), *publish.beside(path, os.environ)]
+    show(report, "\n".join(written))
     return FAILS if failed(report) else 0
 
 
-def show(report: Report) -> None:
-    """The summary as at the end of the session, in colour where the output is a terminal."""
-    from dataclasses import asdict
-
+def show(report: Report, written: str = "") -> None:
+    """The summary as at the end of the session, in colour where the output is a terminal; ``written`` as there."""
     from pytest_qllm.report.terminal import summary
 
     width = shutil.get_terminal_size().columns
     errors = [asdict(error) for error in report.errors]
     page = report.path.with_name("qllm.html")
-    about = (report.kernels, report.alpha, str(page if page.is_file() else report.path))
+    about = (report.kernels, report.alpha, str(page if page.is_file() else report.path), written)
     for spans in summary(report.records, errors, report.regimes, width, *about):
         print("".join(_coloured(text, markup) for text, markup in spans))
 

@@ -6,17 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf, log
 from typing import TYPE_CHECKING
 
 from pytest_qllm.regimes.regime import BASELINE
 from pytest_qllm.report.record import Record
+from pytest_qllm.report.style import MARKS, badness
 
 if TYPE_CHECKING:
     from pytest_qllm.report.reader import Report
-
-STANDINGS = ("worse", "FAIL", "mended", "INCONCLUSIVE", "xfail", "xpass", "PASS", "NO_SIGNAL")
-"""How a test may end (``Record.standing``), the worst first."""
 
 INTERRUPTED = (2, 3)
 """pytest's exit statuses of a session that ended before all of its tests had run."""
@@ -50,11 +47,11 @@ def fails(record: Record, inconclusive: str = "fail") -> bool:
 
 
 def severity(record: Record) -> tuple[int, float]:
-    """A key that grows with how bad a verdict is: by how its test ends, then by the loss in units of the tolerance."""
-    if record.standing is None:
-        return -1, -inf
-    standing = "FAIL" if record.has_slid and record.standing != "xfail" else record.standing
-    return len(STANDINGS) - STANDINGS.index(standing), _excess(record)
+    """A key that grows with how bad a verdict is: as ``badness``, and a slide since the last release is a FAIL."""
+    kind, loss = badness(record)
+    if record.has_slid and record.standing != "xfail":
+        kind = max(kind, len(MARKS) - list(MARKS).index("FAIL"))
+    return kind, loss
 
 
 def worst_first(records: Iterable[Record]) -> list[Record]:
@@ -116,16 +113,3 @@ def _count(count: int, one: str, many: str) -> str:
 
 def _inconclusive(report: Report) -> str:
     return str(report.settings.get("inconclusive", "fail"))
-
-
-def _excess(record: Record) -> float:
-    """The loss as a multiple of the tolerance; -inf where nothing was compared."""
-    if record.effect is None or record.tolerance is None:
-        return -inf
-    loss, allowed = -record.effect, record.tolerance
-    if record.is_ratio:
-        loss = log(record.effect) if record.effect > 0 else -inf
-        allowed = log(record.tolerance) if record.tolerance > 0 else -inf
-    if allowed > 0:
-        return loss / allowed
-    return inf if loss > 0 else -inf

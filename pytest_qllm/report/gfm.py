@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from pytest_qllm.report.style import printable
+
 LONGEST = 400
 """Characters of one foreign text before it is cut."""
 
@@ -58,10 +60,3 @@ def clip(text: str, longest: int = LONGEST) -> str:
     if len(text) <= longest:
         return text
     return f"{text[:longest]}... ({len(text) - longest} more characters)"
-
-
-def printable(text: str) -> str:
-    """Text with control characters, and those that turn its direction, written out."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -23,6 +23,7 @@ from pytest_qllm.report.answer import (
 from pytest_qllm.report.family import lines
 from pytest_qllm.report.gfm import block, clip, code, folded, row, table, tight
 from pytest_qllm.report.record import Record
+from pytest_qllm.report.style import MARKS
 
 if TYPE_CHECKING:
     from pytest_qllm.report.reader import Report
@@ -36,20 +37,6 @@ _FAILURES = LIMIT * 5 // 12
 """Bytes that failures may take, so that the matrix has room."""
 _FOOT = 4096
 """Bytes that are kept for the last lines."""
-
-LETTERS = {
-    "worse": "W",
-    "FAIL": "F",
-    "mended": "M",
-    "INCONCLUSIVE": "I",
-    "xfail": "x",
-    "xpass": "X",
-    "PASS": "P",
-    "NO_SIGNAL": "N",
-}
-"""One letter for each way a test may end, where there is no room for words."""
-
-_WORDS = {"NO_SIGNAL": "no signal"}
 
 _REASONED = ("INCONCLUSIVE", "NO_SIGNAL")
 _COLUMNS = ("regime", "benchmark", "effect", "between", "tolerance", "items")
@@ -186,7 +173,7 @@ def _matrix(page: _Page, report: Report) -> None:
     full = _tables(report, cells, _cell, row)
     if page.add(f"### Verdicts\n\n{full}\n\nEffects in points, or as a ratio of perplexities."):
         return
-    legend = ", ".join(f"{letter} {_WORDS.get(name, name)}" for name, letter in LETTERS.items())
+    legend = ", ".join(f"{mark.letter} {_word(mark.name)}" for mark in MARKS.values())
     short = _tables(report, cells, _letter, tight)
     if page.add(f"### Verdicts\n\n{short}\n\n{legend}"):
         page.dropped.append("the effects in the matrix")
@@ -227,14 +214,18 @@ def _tables(
 def _cell(record: Record) -> str:
     if record.standing is None:
         return record.score(record.baseline)
-    word = _WORDS.get(record.standing, record.standing)
+    word = _word(record.standing)
     word = word if record.standing in ("PASS", "NO_SIGNAL") and not record.has_slid else f"**{word}**"
     slid = " (slid)" if record.has_slid else ""
     return f"{word} {record.change(record.effect)}{slid}" if record.effect is not None else f"{word}{slid}"
 
 
+def _word(standing: str) -> str:
+    return MARKS["NO_SIGNAL"].word if standing == "NO_SIGNAL" else standing
+
+
 def _letter(record: Record) -> str:
-    return "" if record.standing is None else LETTERS[record.standing]
+    return "" if record.standing is None else MARKS[record.standing].letter
 
 
 def _accepted(page: _Page, report: Report) -> None:
@@ -280,7 +271,7 @@ def _others(page: _Page, report: Report) -> None:
     for standing in ("INCONCLUSIVE", "NO_SIGNAL", "PASS"):
         found = [one for one in worst_first(report.verdicts) if one.standing == standing and id(one) not in shown]
         if found:
-            word = _WORDS.get(standing, standing)
+            word = _word(standing)
             rows = map(_evidence, found)
             frame = _framed((*_COLUMNS, "why") if standing in _REASONED else _COLUMNS)
             title = f"{len(found):,} {word}"

@@ -10,12 +10,12 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.report.items import BASELINE, encode
+from pytest_qllm.report.items import BASELINE
 
 if TYPE_CHECKING:
     from pytest_qllm.report import wire
@@ -71,7 +71,9 @@ class Texts:
 
     def packed(self) -> str:
         """As one short string, which is all that other plugins see of it on a test's report."""
-        return base64.b64encode(encode(asdict(self))).decode()
+        content = {name: [vars(one) for one in getattr(self, name)] for name in ("asked", "baseline", "candidate")}
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+        return base64.b64encode(gzip.compress(text.encode(), compresslevel=1, mtime=0)).decode()  # for the way only
 
     @classmethod
     def unpack(cls, packed: str) -> Texts:

@@ -22,7 +22,8 @@ REGIME = """
 def released(suite: Suite, name: str, noise: float, *benchmarks: str, **options: Any) -> None:
     """A release whose regime `mine` has that much noise in its weights."""
     suite.gates(*benchmarks)
-    suite.more_regimes()
+    if not (suite.path / "mine").exists():
+        suite.more_regimes()
     suite.pytester.makeconftest(REGIME.format(noise=noise))
     suite.run(**{"regimes": "mine", "report": name, **options})
 

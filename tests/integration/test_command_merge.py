@@ -69,7 +69,7 @@ def test_two_shards_are_one_run(suite: Suite, shards: list[str], capsys: pytest.
     jsonschema.validate(texts, schema("texts.schema.json"))
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:3] == ["bnb-nf4", "FAIL", "-30.0"] for line in lines)
-    assert lines[-1] == "report: merged/qllm.json, of 2 shards"
+    assert lines[-3:-1] == ["report: merged/qllm.json, of 2 shards", "page: merged/qllm.html"]
     # The same again, of a report that was merged and a shard that is in it.
     assert main(["merge", "merged", shards[0], "--into", "again"]) == 1
     again = json.loads((suite.path / "again/qllm.json").read_text())

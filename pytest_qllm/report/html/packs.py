@@ -29,7 +29,7 @@ def packed_plotly() -> str:
 
 def packed(text: str) -> str:
     """Letters that have no meaning in HTML."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
 
 
 def item_packs(report: Report) -> dict[str, str]:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from made import HOSTILE
 from markdown_it import MarkdownIt
 
-from pytest_qllm.report.gfm import LONGEST, block, clip, code, printable, table
+from pytest_qllm.report.gfm import LONGEST, block, clip, code, table
+from pytest_qllm.report.style import printable
 
 PARSER = MarkdownIt("commonmark").enable("table")
 

@@ -37,7 +37,10 @@ def read(content: dict[str, Any], name: str) -> Report:
 def sorted_parts(content: dict[str, Any]) -> dict[str, Any]:
     parts = ("baselines", "verdicts", "kernels", "errors", "pooled", "session")
     plain = json.loads(json.dumps({name: content[name] for name in parts}))
-    return {name: sorted(part, key=repr) if isinstance(part, list) else part for name, part in plain.items()}
+    return {
+        name: sorted(part, key=lambda one: json.dumps(one, sort_keys=True)) if isinstance(part, list) else part
+        for name, part in plain.items()
+    }
 
 
 @given(sessions(), st.integers(1, 3))
