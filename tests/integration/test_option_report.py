@@ -120,7 +120,7 @@ def test_an_error_is_listed_and_no_verdict(suite: Suite) -> None:
     suite.gates("lambada")
     suite.run(model="/no/such")
     assert suite.report["verdicts"] == suite.report["baselines"] == []
-    assert [error["regime"] for error in suite.report["errors"]] == ["fp16", "bnb-int8", "bnb-nf4"]
+    assert [error["regime"] for error in suite.report["errors"]] == ["bnb-int8", "bnb-nf4", "fp16"]
     assert all("no model at '/no/such'" in error["message"] for error in suite.report["errors"])
 
 

@@ -127,7 +127,7 @@ class TestForeignTests:
         result = self.run(pytester, "--qllm-regimes=bnb-int8")
         result.assert_outcomes(failed=3)
         errors = json.loads(report.read_text())["errors"]
-        assert [error["test"].partition("::")[2] for error in errors] == ["test_gate[fp16]", "test_gate[bnb-int8]"]
+        assert [error["test"].partition("::")[2] for error in errors] == ["test_gate[bnb-int8]", "test_gate[fp16]"]
 
 
 class TestReports:
