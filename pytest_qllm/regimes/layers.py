@@ -48,6 +48,17 @@ def kept(regime: Regime, names: Sequence[str]) -> list[str]:
     return found
 
 
+def kept_of(regime: Regime, checkpoint: Path) -> list[str]:
+    """As ``kept``, for a library that loads the checkpoint itself."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not regime.options.get("keep"):
+        return []
+    with quiet(), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(checkpoint))
+    return kept(regime, list(linears(model)))
+
+
 def linears(model: PreTrainedModel) -> dict[str, nn.Linear]:
     """Every linear layer but the output embedding, by name."""
     head = model.get_output_embeddings()
@@ -176,6 +187,8 @@ class Stored:
 
         with quiet():
             config = transformers.AutoConfig.from_pretrained(self.source)
+            if hasattr(config, "quantization_config"):
+                del config.quantization_config  # the weights that it tells of come plain
             kind = getattr(transformers, config.architectures[0])
             blank = torch.zeros((), dtype=dtype)
             absent = {f"{name}.weight": blank.expand(shape) for name, shape in self.shapes.items()}
@@ -189,7 +202,7 @@ class Stored:
         missing = sorted(loading["missing_keys"])
         if missing:
             raise QllmError(f"{self.source} lacks the weights of {missing[0]} ({len(missing)} in all)")
-        return model  # type: ignore[no-any-return]
+        return model
 
 
 def read(artifact: Path) -> Stored:
@@ -199,14 +212,15 @@ def read(artifact: Path) -> Stored:
         QllmError: if the file says nothing of its layers.
     """
     from safetensors import safe_open
+    from safetensors.torch import load_file
 
     parts: dict[str, dict[str, torch.Tensor]] = {}
     with safe_open(artifact / FILE, framework="pt") as file:
         content = (file.metadata() or {}).get(_KEY)
         if content is None:
             raise QllmError(f"{artifact / FILE} says nothing of its quantized layers")
-        described = json.loads(content)
-        plain = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: it is no dictionary
+    described = json.loads(content)
+    plain = load_file(artifact / FILE)
     for name, layer in described["layers"].items():
         parts[name] = {part: plain.pop(f"{name}.{part}") for part in layer["parts"]}
     shapes = {name: (layer["shape"][0], layer["shape"][1]) for name, layer in described["layers"].items()}

@@ -85,7 +85,7 @@ def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     from pytest_qllm.regimes.layers import read
 
     stored = read(artifact)
-    bits, group = stored.details["bits"], stored.details["group_size"]
+    bits = stored.details["bits"]
 
     def effective(name: str, parts: dict[str, torch.Tensor]) -> torch.Tensor:
         codes = _unpacked(parts["W_q"], bits)[: len(parts["scale"])].float()

@@ -95,12 +95,12 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
         if plain.bias is not None:
             state["0.bias"] = plain.bias.data
         requantize(alone, state, {"0": stored.details["map"][name]}, device=torch.device(device))
-        made = alone[0]
+        made: Any = alone[0]
         if name in plain_outputs:
             made.disable_output_quantization()
         if hasattr(made.weight, "_group_size"):
             made.forward = functools.partial(_outside_inference_mode, made.forward)
-        return made
+        return made  # type: ignore[no-any-return]
 
     with quiet():
         return stored.exact(dtype, device, layer)
@@ -131,9 +131,7 @@ def _qtype(regime: Regime) -> str:
     return {_E4M3.name: "qfloat8_e4m3fn", _E5M2.name: "qfloat8_e5m2"}.get(regime.method, f"qint{regime.bits}")
 
 
-def _calibrate(
-    model: PreTrainedModel, regime: Regime, source: Path, texts: Sequence[str], seed: int
-) -> None:
+def _calibrate(model: PreTrainedModel, regime: Regime, source: Path, texts: Sequence[str], seed: int) -> None:
     import torch
     from optimum.quanto import Calibration
 
@@ -143,7 +141,7 @@ def _calibrate(
     options = regime.options["calibration"]
     rows = torch.tensor(token_rows(load_tokenizer(source), texts, options["rows"], options["tokens"], seed))
     with Calibration():
-        for batch in rows.split(_BATCH):
+        for batch in torch.split(rows, _BATCH):
             model(input_ids=batch, use_cache=False)
 
 

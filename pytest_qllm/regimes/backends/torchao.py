@@ -25,43 +25,33 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def _regime(name: str, method: str, bits: int, kind: str, **fields: Any) -> Regime:
-    options = {"config": kind, **fields.pop("options", {})}
-    return Regime(f"torchao-{name}", method, bits, "torchao", "torchao", "torchao", options=options, **fields)
+_GROUPS = (16, 32, 64, 128, 256)
 
 
-_INTX = Method(
+def _method(prefix: str, kind: str, widths: tuple[int, ...], *, backend: str = "torchao", **fields: Any) -> Method:
+    return Method(prefix, f"torchao {kind}", backend, widths, "torchao", "torchao", keeps=True, **fields)
+
+
+_INTX = _method(
     "torchao",
-    "torchao IntxWeightOnly",
-    "torchao",
+    "IntxWeightOnly",
     (8, 7, 6, 5, 4, 3, 2, 1),
-    "torchao",
-    "torchao",
-    groups=(16, 32, 64, 128, 256),
+    groups=_GROUPS,
     group=64,  # as gptq's: on the default model's own grid of 32 an asymmetric method would look lossless
     symmetric=True,
-    keeps=True,
 )
-METHODS = (_INTX,)
+_WHOLE = (
+    _method("torchao-int8", "Int8WeightOnly", (8,)),
+    _method("torchao-int8-dynamic", "Int8DynamicActivationInt8Weight", (8,), weight_only=False),
+    _method("torchao-fp8", "Float8WeightOnly", (8,)),
+    _method("torchao-fp8-dynamic", "Float8DynamicActivationFloat8Weight", (8,), weight_only=False, device="cuda"),
+    _method(
+        "torchao-int4", "Int4WeightOnly", (4,), backend="torchao:Int4", groups=_GROUPS[1:], group=64, device="cuda"
+    ),
+)
+METHODS = (_INTX, *_WHOLE)
 REGIMES = (
-    _regime("int8", "torchao Int8WeightOnly", 8, "Int8WeightOnlyConfig"),
-    _regime(
-        "int8-dynamic",
-        "torchao Int8DynamicActivationInt8Weight",
-        8,
-        "Int8DynamicActivationInt8WeightConfig",
-        weight_only=False,
-    ),
-    _regime("fp8", "torchao Float8WeightOnly", 8, "Float8WeightOnlyConfig"),
-    _regime(
-        "fp8-dynamic",
-        "torchao Float8DynamicActivationFloat8Weight",
-        8,
-        "Float8DynamicActivationFloat8WeightConfig",
-        weight_only=False,
-        device="cuda",
-    ),
-    _regime("int4", "torchao Int4WeightOnly", 4, "Int4WeightOnlyConfig", device="cuda", options={"group_size": 64}),
+    *(method.regime(method.widths[0], name=method.prefix) for method in _WHOLE),
     *(_INTX.regime(bits) for bits in (6, 5, 4, 3, 2)),
 )
 
@@ -79,7 +69,7 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
     dense = load_dense(model, torch.float16, "cpu")
     parts, described = {}, {}
     with quiet(), torch.no_grad():
-        for name, layer in chosen(dense, regime, _INTX.groups).items():
+        for name, layer in chosen(dense, regime, _GROUPS).items():
             alone = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False, device="meta"))
             alone[0].weight = torch.nn.Parameter(layer.weight.to(device), requires_grad=False)
             quantize_(alone, _config(regime), device=None)
@@ -118,8 +108,6 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """Codes less zero points, times scales, in float32: torchao's own dequantizer is part of its kernels."""
-    import torch
-
     from pytest_qllm.regimes.layers import read
 
     stored = read(artifact)
@@ -136,26 +124,36 @@ def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     return stored.dense(dtype, device, effective)
 
 
+class Int4:
+    """The backend of int4: its codes are stored as its kernel wants them, which alone can tell what they stand for."""
+
+    build = staticmethod(build)
+    load = staticmethod(load)
+
+
 def _config(regime: Regime) -> Any:
+    """The library's configuration, which its method is named by."""
     import torch
     from torchao import quantization
 
-    kind = regime.options.get("config")
-    if kind == "Int4WeightOnlyConfig":
-        return quantization.Int4WeightOnlyConfig(group_size=regime.options["group_size"])
-    if kind is not None:
-        return getattr(quantization, kind)()
+    kind = getattr(quantization, f"{regime.method.removeprefix('torchao ')}Config")
+    if not _is_intx(regime):
+        return kind(group_size=regime.options["group_size"]) if "group_size" in regime.options else kind()
     mapping = quantization.MappingType
-    return quantization.IntxWeightOnlyConfig(
+    return kind(
         weight_dtype=getattr(torch, f"int{regime.bits}"),
         granularity=quantization.PerGroup(regime.options["group_size"]),
         mapping_type=mapping.SYMMETRIC if regime.options["symmetric"] else mapping.ASYMMETRIC,
     )
 
 
+def _is_intx(regime: Regime) -> bool:
+    return regime.method == _INTX.name
+
+
 def _packed_bits(regime: Regime) -> int:
     """Width of the codes in the artifact; 0 where they stand as the library has them."""
-    return 0 if "config" in regime.options else regime.bits
+    return regime.bits if _is_intx(regime) else 0
 
 
 def _packed(parts: dict[str, torch.Tensor], regime: Regime) -> None:
@@ -176,4 +174,6 @@ def _unpacked(parts: dict[str, torch.Tensor], columns: int, bits: int) -> None:
 
     if bits:
         parts["qdata"] = (unpack(parts["qdata"], bits, columns).short() - 2 ** (bits - 1)).to(torch.int8)
-        parts.setdefault("zero_point", torch.zeros(parts["scale"].shape, dtype=torch.int8, device=parts["scale"].device))
+        parts.setdefault(
+            "zero_point", torch.zeros(parts["scale"].shape, dtype=torch.int8, device=parts["scale"].device)
+        )
