@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -155,9 +156,10 @@ def test_every_layer_is_quantized_and_close_to_what_it_was(regime: Regime) -> No
     assert effective(regime.name).keys() == original().keys()
     for name, weight in effective(regime.name).items():
         assert not torch.equal(weight, original()[name]), name
-    # The largest error of rounding is half a step, of a grid of 2**bits levels over the range of a normal variable.
+    # Rounding errs by half a step at most, on a grid of 2**bits levels over the range of a normal variable; a code's
+    # levels lie closer near zero, and far from it up to a quarter of a weight apart.
     spread = float(original()["model.layers.0.mlp.up_proj"].std())
-    assert error(regime.name) < 8 * spread / 2**regime.bits
+    assert error(regime.name) < spread * (1 / 4 if regime.method in CODEBOOKS else 8 / 2**regime.bits)
 
 
 def families() -> dict[str, list[Regime]]:
@@ -177,7 +179,7 @@ def families() -> dict[str, list[Regime]]:
 )
 def test_the_error_falls_as_bits_grow(family: list[Regime]) -> None:
     errors = [error(regime.name) for regime in family]
-    assert all(more < less for less, more in zip(errors, errors[1:], strict=False)), errors
+    assert all(more < less for less, more in itertools.pairwise(errors)), errors
 
 
 def grouped() -> list[Method]:
