@@ -213,11 +213,10 @@ def test_modules_that_are_kept_stay_in_fp16(regime: Regime) -> None:
     artifact = made(regime)
     model = backend(regime).load(artifact, torch.float32, "cpu")
     for name, weight in original().items():
-        found = getattr(model.get_submodule(name), "weight", None)
-        if "k_proj" in name or "mlp.up" in name:
-            assert torch.equal(found.detach().float(), weight), name
-        else:
-            assert type(model.get_submodule(name)) is not torch.nn.Linear or not torch.equal(found, weight), name
+        layer = model.get_submodule(name)
+        untouched = type(layer.weight) is torch.nn.Parameter if type(layer) is torch.nn.Linear else False
+        kept = "k_proj" in name or "mlp.up" in name
+        assert (untouched and torch.equal(layer.weight.detach().float(), weight)) == kept, name
 
 
 @pytest.mark.parametrize(
