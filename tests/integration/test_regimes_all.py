@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from contextlib import suppress
+
 import pytest
 
 from conftest import Suite
@@ -12,6 +15,14 @@ NAMED = [regime for regime in BUILTIN if not regime.is_baseline]
 
 # They read the calibration texts from the wheel that is fetched once, and GPTQModel starts a process for each width.
 REAL = [regime for regime in NAMED if "calibration" in regime.options and not regime.device]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quantizers() -> None:
+    """Import them before pytester comes, which forgets what it saw imported: some register their kernels only once."""
+    for library in {regime.library for regime in NAMED}:
+        with suppress(ImportError):
+            importlib.import_module(library)
 
 
 def _cases() -> list[object]:
