@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -103,3 +104,29 @@ class TestMissing:
 
     def test_is_none_where_everything_is_there(self):
         assert replace(NF4, library="json").missing() is None
+
+    def test_a_part_of_a_package_that_is_not_there_is_missing(self):
+        regime = replace(NF4, library="no_such_package.part", extra="quanto")
+        assert regime.missing() == "pip install 'pytest-qllm[quanto]'"
+
+
+class TestDevice:
+    AWQ = RegimeCatalog().get("awq-4bit")
+
+    def test_what_needs_cuda_says_so_where_there_is_none(self, monkeypatch):
+        monkeypatch.setattr("pytest_qllm.regimes.regime._cuda_works", lambda: False)
+        assert self.AWQ.needs_device() == "awq-4bit runs on CUDA only: gptqmodel has no other kernel for AWQ"
+
+    def test_it_runs_where_there_is_one(self, monkeypatch):
+        monkeypatch.setattr("pytest_qllm.regimes.regime._cuda_works", lambda: True)
+        assert self.AWQ.needs_device() is None
+
+    def test_others_run_anywhere(self, monkeypatch):
+        monkeypatch.setattr("pytest_qllm.regimes.regime._cuda_works", lambda: False)
+        assert NF4.needs_device() is None
+
+    def test_a_machine_without_a_gpu_is_known_without_torch(self, monkeypatch):
+        monkeypatch.setattr("os.path.exists", lambda path: False)
+        monkeypatch.setattr("sys.platform", "linux")
+        monkeypatch.setitem(sys.modules, "torch", None)  # importing it would raise
+        assert self.AWQ.needs_device() is not None
