@@ -35,10 +35,16 @@ def regime(request: pytest.FixtureRequest, qllm_regime: str) -> Regime:
 
 
 def _runnable(request: pytest.FixtureRequest, name: str) -> Regime:
-    regime = session_of(request.config).regimes.get(name)
+    session = session_of(request.config)
+    regime = session.regimes.get(name)
     missing = regime.missing()
     if missing is not None:
         pytest.skip(f"{regime.name} needs a library that is not here: {missing}")
+    reason = regime.needs_device()
+    if reason is not None:
+        pytest.skip(reason)
+    if regime.device and session.settings.device == "cpu":
+        pytest.skip(f"{regime.name} runs on {regime.device.upper()} only, and --qllm-device is 'cpu'")
     return regime
 
 

@@ -6,10 +6,13 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 Commands = Any
 """argparse's action that adds commands; its type has no public name."""
+
+if TYPE_CHECKING:
+    from pytest_qllm.regimes.regime import Regime
 
 
 def add_commands(commands: Commands) -> None:
@@ -52,12 +55,18 @@ def listed() -> dict[str, list[dict[str, Any]]]:
             "name": regime.name,
             "method": regime.method,
             "bits": regime.bits,
-            "runnable": regime.missing() is None,
-            "needs": regime.missing() or "",
+            "runnable": not _needs(regime),
+            "needs": _needs(regime),
         }
         for regime in RegimeCatalog()
     ]
     return {"regimes": regimes, "benchmarks": [benchmark.describe() for benchmark in BenchmarkCatalog()]}
+
+
+def _needs(regime: Regime) -> str:
+    """What this machine lacks for a regime: the command that installs it, or a device."""
+    missing = regime.missing()
+    return missing if missing is not None else ("a CUDA device" if regime.needs_device() else "")
 
 
 def effective_tolerances(file: Path) -> dict[str, dict[str, float]]:

@@ -94,7 +94,7 @@ def _compare(
 ) -> Figures:
     """The figures of the model with the real kernels against what the shadow left."""
     modules = dict(exact.named_modules())
-    quantized = [name for name in layers if name in modules and type(modules[name]) is not nn.Linear]
+    quantized = [name for name in layers if name in modules and not _is_plain(modules[name])]
     if not quantized and layers.keys() <= modules.keys():
         raise QllmError("no layer of the model with the real kernels is quantized: there is no kernel to compare")
     logits = _logits(exact, rows)
@@ -191,6 +191,11 @@ def _rounded(model: nn.Module) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """torchao's layers are plain ones, too, with weights of a kind of their own."""
+    return type(module) is nn.Linear and type(module.weight) is nn.Parameter
 
 
 def _units(model: PreTrainedModel, name: str, layer: _Layer) -> float | None:

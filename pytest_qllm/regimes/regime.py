@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import floor
@@ -65,15 +67,21 @@ class Regime:
         return min(weights, int(self.kv.removeprefix("int"))) if self.kv else weights
 
     def missing(self) -> str | None:
-        """The command that installs what this regime lacks here, or None where it can run."""
+        """The command that installs what this regime lacks here, or None where all is there."""
         for library, extra in (("torch", "model"), (self.library, self.extra)):
-            if library and importlib.util.find_spec(library) is None:
+            if library and not _installed(library):
                 return f"pip install 'pytest-qllm[{extra}]'" if extra else f"pip install {library}"
         if self.adapter and importlib.util.find_spec("peft") is None:
             return "pip install 'pytest-qllm[lora]'"
         if self.kv and importlib.util.find_spec("hqq" if self.kv == "int8" else "optimum.quanto") is None:
             return "pip install 'pytest-qllm[kv]'"
         return None
+
+    def needs_device(self) -> str | None:
+        """Why this machine cannot run the regime, or None where it can. Imports torch, if a device is needed."""
+        if self.device != "cuda" or _cuda_works():
+            return None
+        return f"{self.name} runs on CUDA only: {self.library or self.backend} has no other kernel for {self.method}"
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the quantized weights, but for the model itself: part of the store's key."""
@@ -86,3 +94,22 @@ class Regime:
             "library": self.library,
             "version": version,
         }
+
+
+def _installed(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except ModuleNotFoundError:  # of the package that it is a part of
+        return False
+
+
+_GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Where Linux shows what torch may call CUDA: NVIDIA's driver, Windows' one, and AMD's."""
+
+
+def _cuda_works() -> bool:
+    if sys.platform == "linux" and not any(map(os.path.exists, _GPUS)):
+        return False  # without importing torch
+    import torch
+
+    return torch.cuda.is_available()

@@ -4,6 +4,8 @@ LLM.int8() (Dettmers et al., 2022, arXiv 2208.07339) takes the columns of a *bat
 of the 8-bit product. So a score depends on what else is in its batch; the engine's batches depend on the items alone,
 which makes it the same on every run.
 
+Every linear layer but the output head is quantized, as transformers' integration does it.
+
 NF4 and FP4 store weights only: blocks of 64 codes of 4 bits, each with the block's largest absolute value.
 """
 
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.quiet import quiet
+from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import Regime
 
 if TYPE_CHECKING:
@@ -22,15 +25,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def _regime(name: str, method: str, bits: int, *, weight_only: bool, **options: object) -> Regime:
-    return Regime(name, method, bits, "bitsandbytes", "bitsandbytes", "bitsandbytes", weight_only, dict(options))
+def _method(prefix: str, name: str, bits: int, **fields: Any) -> Method:
+    return Method(prefix, name, "bitsandbytes", (bits,), "bitsandbytes", "bitsandbytes", keeps=True, **fields)
 
 
-REGIMES = (
-    _regime("bnb-int8", "LLM.int8()", 8, weight_only=False, outlier_threshold=6.0),
-    _regime("bnb-nf4", "NF4", 4, weight_only=True, block_size=64),
-    _regime("bnb-fp4", "FP4", 4, weight_only=True, block_size=64),
+METHODS = (
+    _method("bnb-int8", "LLM.int8()", 8, weight_only=False, options={"outlier_threshold": 6.0}),
+    _method("bnb-nf4", "NF4", 4, group=64),
+    _method("bnb-fp4", "FP4", 4, group=64),
 )
+REGIMES = tuple(method.regime(method.widths[0], name=method.prefix) for method in METHODS)
 
 
 def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
@@ -38,11 +42,16 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+    from pytest_qllm.regimes.layers import kept_of
+
     options: dict[str, Any]
     if regime.bits == 8:
         options = {"load_in_8bit": True, "llm_int8_threshold": regime.options["outlier_threshold"]}
     else:
         options = {"load_in_4bit": True, "bnb_4bit_quant_type": regime.method.lower()}
+    left = kept_of(regime, model)
+    if left:  # given any, it leaves only these
+        options["llm_int8_skip_modules"] = [*left, "lm_head"]
     with quiet():
         quantized = AutoModelForCausalLM.from_pretrained(
             model, dtype=torch.float16, quantization_config=BitsAndBytesConfig(**options)

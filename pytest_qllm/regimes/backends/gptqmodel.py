@@ -1,5 +1,8 @@
 """GPTQ (Frantar et al., 2022, arXiv 2210.17323) by GPTQModel, the maintained successor of AutoGPTQ.
 
+And AWQ (Lin et al., 2023, arXiv 2306.00978), for which GPTQModel needs CUDA. Every linear layer of the decoder is
+quantized; embeddings and output head stay in FP16.
+
 The artifact has two parts: ``checkpoint/`` as GPTQModel saves it (AutoGPTQ's format), and ``dense/``, the effective
 weights read back through the library's own layers. Quality is scored on the dense weights, whose products need no
 kernel. ``load`` gives the kernel of the library's choice (its AUTO backend), which the probe compares with them.
@@ -12,10 +15,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,10 +44,25 @@ _GPTQ = Method(
     # on a grid of 32, on which 4 bits would look lossless.
     group=64,
     symmetric=True,
+    keeps=True,
     calibration={"corpus": "squad", "rows": 16, "tokens": 256},
 )
-METHODS = (_GPTQ,)
-REGIMES = tuple(_GPTQ.regime(bits) for bits in _GPTQ.widths)
+_AWQ = Method(
+    "awq",
+    "AWQ",
+    "gptqmodel",
+    (4,),
+    "gptqmodel",
+    "gptq",
+    groups=(32, 64, 128),
+    group=64,
+    symmetric=False,
+    device="cuda",
+    keeps=True,
+    calibration={"corpus": "squad", "rows": 16, "tokens": 256},
+)
+METHODS = (_GPTQ, _AWQ)
+REGIMES = tuple(method.regime(bits) for method in METHODS for bits in method.widths)
 
 
 def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
@@ -52,7 +71,12 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
     Raises:
         QllmError: with the last line that the library said, if it fails.
     """
+    from pytest_qllm.regimes.layers import kept_of
+
     job = {
+        "method": regime.method,
+        "device": regime.device,
+        "keep": kept_of(regime, model),
         "model": str(model.resolve()),
         "into": str(into.resolve()),
         "bits": regime.bits,
@@ -133,7 +157,7 @@ def dense_checkpoint(checkpoint: Path, dtype: torch.dtype, device: str) -> PreTr
         model = GPTQModel.load(str(checkpoint), backend=backend, device="cpu", dtype=torch.float16).model
         replace_linears(
             model,
-            lambda _, layer: _matrix(layer) if hasattr(layer, "dequantize_weight") else None,
+            lambda _, layer: _matrix(layer) if hasattr(layer, "qzeros") else None,
         )
         del model.config.quantization_config
     return cast("PreTrainedModel", model.to(dtype).to(device).eval())
@@ -150,33 +174,49 @@ def _main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
+    from gptqmodel import BACKEND, GPTQModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from pytest_qllm.regimes.calibration import token_rows
     from pytest_qllm.regimes.shadow import replace_linears
 
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
-    rows = _calibration_rows(tokenizer, job["calibration"], job["rows"], job["tokens"], job["seed"])
-    config = QuantizeConfig(bits=job["bits"], group_size=job["group_size"], sym=job["symmetric"], desc_act=False)
+    cut = token_rows(tokenizer, job["calibration"], job["rows"], job["tokens"], job["seed"])
+    rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in cut]
+    config = _config(job)
     # Calibration runs in float32: half precision is emulated, a hundred times slower, on CPUs without it.
-    quantizer = GPTQModel.load(job["model"], config, dtype=torch.float32)
+    dtype = torch.float16 if job["device"] == "cuda" else torch.float32
+    quantizer = GPTQModel.load(job["model"], config, dtype=dtype)
     quantizer.quantize(rows, batch_size=4)
     into = Path(job["into"])
     quantizer.save(str(into / "checkpoint"))
     del quantizer
 
-    # Its torch backend unpacks weights by plain operations, whatever kernel AUTO would take.
-    quantized = GPTQModel.load(
-        str(into / "checkpoint"), backend=BACKEND.GPTQ_TORCH, device="cpu", dtype=torch.float16
-    ).model
-    layers = {name: layer for name, layer in quantized.named_modules() if hasattr(layer, "dequantize_weight")}
+    # Its torch backends unpack weights by plain operations, whatever kernel AUTO would take.
+    kernel = BACKEND.AWQ_TORCH if job["method"] == "AWQ" else BACKEND.GPTQ_TORCH
+    quantized = GPTQModel.load(str(into / "checkpoint"), backend=kernel, device="cpu", dtype=torch.float16).model
+    layers = {name: layer for name, layer in quantized.named_modules() if hasattr(layer, "qweight")}
     shadow = AutoModelForCausalLM.from_pretrained(job["model"], dtype=torch.float16)
+    # AWQ changes what is not quantized, too: it moves scales from a layer's columns into what comes before.
+    rest = {name: tensor for name, tensor in quantized.state_dict().items() if name.rpartition(".")[0] not in layers}
+    shadow.load_state_dict(rest, strict=False)
     with torch.inference_mode():
         replaced = replace_linears(shadow, lambda name, layer: _effective(layers.get(name), layer))
     if replaced != len(layers):
         raise QllmError(f"GPTQModel quantized {len(layers)} layers, of which the model has {replaced}")
     shadow.save_pretrained(into / "dense")
     tokenizer.save_pretrained(into / "dense")
+
+
+def _config(job: Mapping[str, Any]) -> Any:
+    from gptqmodel import QuantizeConfig
+    from gptqmodel.quantization import FORMAT, METHOD
+
+    awq = {"quant_method": METHOD.AWQ, "format": FORMAT.GEMM} if job["method"] == "AWQ" else {"desc_act": False}
+    left: dict[str, dict[str, Any]] = {f"-:{re.escape(name)}$": {} for name in job["keep"]}
+    return QuantizeConfig(
+        bits=job["bits"], group_size=job["group_size"], sym=job["symmetric"], dynamic=left or None, **awq
+    )
 
 
 def _effective(quantized: Any, layer: Any) -> torch.Tensor | None:
@@ -187,23 +227,16 @@ def _effective(quantized: Any, layer: Any) -> torch.Tensor | None:
 
 
 def _matrix(quantized: Any, rows: int | None = None, columns: int | None = None) -> torch.Tensor:
-    weight: torch.Tensor = quantized.dequantize_weight().T
-    return weight[: rows or quantized.out_features, : columns or quantized.in_features].contiguous()
+    if hasattr(quantized, "dequantize_weight"):
+        weight = quantized.dequantize_weight()
+    else:
+        from gptqmodel.quantization.awq.utils.packing_utils import dequantize_gemm
 
-
-def _calibration_rows(tokenizer: Any, texts: Sequence[str], rows: int, tokens: int, seed: int) -> list[dict[str, Any]]:
-    import numpy as np
-
-    order = np.random.default_rng(seed).permutation(len(texts))
-    stream: list[int] = []
-    for at in order:
-        stream += tokenizer.encode(texts[at] + "\n\n")
-        if len(stream) >= rows * tokens:
-            break
-    if len(stream) < rows * tokens:
-        raise QllmError(f"the calibration corpus has {len(stream)} tokens; {rows} rows of {tokens} are needed")
-    cut = [stream[at * tokens : (at + 1) * tokens] for at in range(rows)]
-    return [{"input_ids": row, "attention_mask": [1] * tokens} for row in cut]
+        weight = dequantize_gemm(
+            quantized.qweight, quantized.qzeros, quantized.scales, quantized.bits, quantized.group_size
+        )
+    found: torch.Tensor = weight.T
+    return found[: rows or quantized.out_features, : columns or quantized.in_features].contiguous()
 
 
 if __name__ == "__main__":

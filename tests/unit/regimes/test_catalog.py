@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.options import OPTIONS
-from pytest_qllm.regimes.catalog import BUILTIN, RegimeCatalog
+from pytest_qllm.regimes.catalog import BUILTIN, METHODS, RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import digest
 
@@ -18,9 +19,10 @@ NF4 = RegimeCatalog().get("bnb-nf4")
 def test_an_unknown_name_is_refused_with_those_that_are_known():
     with pytest.raises(QllmError) as refused:
         RegimeCatalog().get("gtpq-4bit")
+    names, prefixes = [regime.name for regime in BUILTIN], [method.prefix for method in METHODS]
     assert str(refused.value) == (
-        "unknown regime 'gtpq-4bit'; known regimes: fp16, bnb-int8, bnb-nf4, bnb-fp4, gptq-8bit, gptq-4bit, gptq-3bit, "
-        "gptq-2bit; methods for specs such as gptq-4bit-g64-sym: gptq (see `pytest-qllm list`)"
+        f"unknown regime 'gtpq-4bit'; known regimes: {', '.join(names)}; methods for specs such as gptq-4bit-g64-sym: "
+        f"{', '.join(prefixes)} (see `pytest-qllm list`)"
     )
 
 
@@ -46,10 +48,10 @@ def test_one_unknown_name_among_good_ones_is_refused():
 
 
 def test_a_plugin_s_regime_can_be_chosen_beside_the_built_in_ones():
-    own = Regime("hqq-4bit", "HQQ", 4, "my_package.hqq")
+    own = Regime("mine-4bit", "mine", 4, "my_package.mine")
     catalog = RegimeCatalog([own])
-    assert catalog.get("hqq-4bit") is own
-    assert [regime.name for regime in catalog] == [*(regime.name for regime in BUILTIN), "hqq-4bit"]
+    assert catalog.get("mine-4bit") is own
+    assert [regime.name for regime in catalog] == [*(regime.name for regime in BUILTIN), "mine-4bit"]
 
 
 def test_names_methods_and_widths_agree():
@@ -102,3 +104,29 @@ class TestMissing:
 
     def test_is_none_where_everything_is_there(self):
         assert replace(NF4, library="json").missing() is None
+
+    def test_a_part_of_a_package_that_is_not_there_is_missing(self):
+        regime = replace(NF4, library="no_such_package.part", extra="quanto")
+        assert regime.missing() == "pip install 'pytest-qllm[quanto]'"
+
+
+class TestDevice:
+    AWQ = RegimeCatalog().get("awq-4bit")
+
+    def test_what_needs_cuda_says_so_where_there_is_none(self, monkeypatch):
+        monkeypatch.setattr("pytest_qllm.regimes.regime._cuda_works", lambda: False)
+        assert self.AWQ.needs_device() == "awq-4bit runs on CUDA only: gptqmodel has no other kernel for AWQ"
+
+    def test_it_runs_where_there_is_one(self, monkeypatch):
+        monkeypatch.setattr("pytest_qllm.regimes.regime._cuda_works", lambda: True)
+        assert self.AWQ.needs_device() is None
+
+    def test_others_run_anywhere(self, monkeypatch):
+        monkeypatch.setattr("pytest_qllm.regimes.regime._cuda_works", lambda: False)
+        assert NF4.needs_device() is None
+
+    def test_a_machine_without_a_gpu_is_known_without_torch(self, monkeypatch):
+        monkeypatch.setattr("os.path.exists", lambda path: False)
+        monkeypatch.setattr("sys.platform", "linux")
+        monkeypatch.setitem(sys.modules, "torch", None)  # importing it would raise
+        assert self.AWQ.needs_device() is not None

@@ -1,0 +1,170 @@
+"""Integer and FP8 weights, and int8 activations, by optimum-quanto.
+
+Every linear layer of the decoder is quantized; embeddings and output head stay in FP16, as transformers' integration of
+quanto leaves them. int8 and FP8 have one scale for each output channel; int4 and int2 have groups whose size the
+library chooses: the largest of 128, 96, 64 and 32 that divides a layer's width, or else the whole width.
+
+W8A8 has static activation scales, one for each layer, calibrated as the library does it, in float32.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_qllm.quiet import quiet
+from pytest_qllm.regimes.method import Method
+from pytest_qllm.regimes.regime import Regime
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+def _method(prefix: str, name: str, widths: tuple[int, ...], **fields: Any) -> Method:
+    return Method(prefix, name, "quanto", widths, "optimum.quanto", "quanto", keeps=True, **fields)
+
+
+_INTEGER = _method("quanto", "quanto integers", (8, 4, 2))
+_E4M3 = _method("quanto-fp8-e4m3", "quanto FP8 E4M3", (8,))
+_E5M2 = _method("quanto-fp8-e5m2", "quanto FP8 E5M2", (8,))
+_W8A8 = _method(
+    "quanto-w8a8",
+    "quanto W8A8",
+    (8,),
+    weight_only=False,
+    calibration={"corpus": "squad", "rows": 16, "tokens": 256},
+)
+METHODS = (_INTEGER, _E4M3, _E5M2, _W8A8)
+REGIMES = (
+    *(_INTEGER.regime(bits, name=f"quanto-int{bits}") for bits in _INTEGER.widths),
+    *(method.regime(8, name=method.prefix) for method in (_E4M3, _E5M2, _W8A8)),
+)
+
+_BATCH = 4
+
+
+def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
+    """Quantize, calibrate the activations if they are quantized, and save the state of the library's layers."""
+    import torch
+    from optimum.quanto import freeze, quantization_map, quantize
+
+    from pytest_qllm.models.loader import load_dense
+    from pytest_qllm.regimes.layers import chosen, save
+
+    # Activations are calibrated in float32: half precision is emulated on CPUs without it.
+    dense = load_dense(model, torch.float16 if regime.weight_only else torch.float32, "cpu")
+    names = list(chosen(dense, regime))
+    activations = None if regime.weight_only else "qint8"
+    with quiet(), torch.no_grad():
+        quantize(dense, weights=_qtype(regime), activations=activations, include=names)
+        if activations:
+            _calibrate(dense, regime, model, calibration, seed)
+        freeze(dense)
+    state = dense.state_dict()
+    unused = () if activations else ("input_scale", "output_scale")
+    parts: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names}
+    for key, tensor in state.items():
+        name = next((name for name in _prefixes(key) if name in parts), None)
+        part = key[len(name) + 1 :] if name else ""
+        if name and part != "bias" and part not in unused:
+            parts[name][part] = tensor
+    details = {
+        "map": {name: entry for name, entry in quantization_map(dense).items() if name in parts},
+        "plain_outputs": [name for name in names if not _quantizes_output(dense.get_submodule(name))],
+    }
+    save(dense, parts, details, model, into)
+
+
+def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """``QLinear`` with the kernels that the library takes by default."""
+    import torch
+    from optimum.quanto import requantize
+
+    from pytest_qllm.regimes.layers import read
+
+    stored = read(artifact)
+    plain_outputs = set(stored.details["plain_outputs"])
+
+    def layer(name: str, plain: nn.Linear, parts: dict[str, torch.Tensor]) -> nn.Module:
+        alone = torch.nn.Sequential(plain)
+        state = {f"0.{part}": _cast(part, tensor, dtype) for part, tensor in parts.items()}
+        if plain.bias is not None:
+            state["0.bias"] = plain.bias.data
+        requantize(alone, state, {"0": stored.details["map"][name]}, device=torch.device(device))
+        made: Any = alone[0]
+        if name in plain_outputs:
+            made.disable_output_quantization()
+        if hasattr(made.weight, "_group_size"):
+            made.forward = functools.partial(_outside_inference_mode, made.forward)
+        return made  # type: ignore[no-any-return]
+
+    with quiet():
+        return stored.exact(dtype, device, layer)
+
+
+def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """Codes times scales, less shifts, in float32, the codes unpacked here."""
+    import torch
+
+    from pytest_qllm.regimes.layers import read
+
+    stored = read(artifact)
+
+    def effective(name: str, parts: dict[str, torch.Tensor]) -> torch.Tensor:
+        scale = parts["weight._scale"].float()
+        if "weight._data" in parts:
+            return parts["weight._data"].float() * scale
+        bits = {"qint4": 4, "qint2": 2}[stored.details["map"][name]["weights"]]
+        # As many codes to a byte as there is room for, the first rows' in the lowest bits.
+        packed = parts["weight._data._data"]
+        codes = torch.cat([packed >> shift & (2**bits - 1) for shift in range(0, 8, bits)])[: len(scale)]
+        return (codes.float() * scale - parts["weight._shift"].float()).reshape(stored.shapes[name])
+
+    return stored.dense(dtype, device, effective)
+
+
+def _qtype(regime: Regime) -> str:
+    return {_E4M3.name: "qfloat8_e4m3fn", _E5M2.name: "qfloat8_e5m2"}.get(regime.method, f"qint{regime.bits}")
+
+
+def _calibrate(model: PreTrainedModel, regime: Regime, source: Path, texts: Sequence[str], seed: int) -> None:
+    import torch
+    from optimum.quanto import Calibration
+
+    from pytest_qllm.models.loader import load_tokenizer
+    from pytest_qllm.regimes.calibration import token_rows
+
+    options = regime.options["calibration"]
+    rows = torch.tensor(token_rows(load_tokenizer(source), texts, options["rows"], options["tokens"], seed))
+    with Calibration():
+        for batch in torch.split(rows, _BATCH):
+            model(input_ids=batch, use_cache=False)
+
+
+def _quantizes_output(layer: Any) -> bool:
+    """Whether its output hook is still there: calibration takes it away where nothing can use a quantized output."""
+    handle = layer._quantize_hooks.get("output")
+    return handle is not None and handle.id in layer._forward_hooks
+
+
+def _prefixes(key: str) -> list[str]:
+    """The modules that a tensor's name may belong to."""
+    steps = key.split(".")
+    return [".".join(steps[:at]) for at in range(1, len(steps))]
+
+
+def _cast(part: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Scales and shifts in the dtype of the products; the codes, which may be FP8, as they are."""
+    return tensor.to(dtype) if part.endswith(("scale", "shift")) else tensor
+
+
+def _outside_inference_mode(forward: Any, values: torch.Tensor) -> torch.Tensor:
+    """The library's int4 and int2 weights cannot be unpacked in inference mode, in which the engine runs."""
+    import torch
+
+    with torch.inference_mode(False), torch.no_grad():
+        return forward(values.clone())  # type: ignore[no-any-return]
