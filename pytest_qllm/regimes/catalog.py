@@ -10,7 +10,7 @@ from pytest_qllm.regimes import spec
 from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import BASELINE, Regime
 
-BACKENDS = ("bitsandbytes", "gptqmodel")
+BACKENDS = ("bitsandbytes", "gptqmodel", "llama_cpp")
 """Modules of ``backends`` in the order of `pytest-qllm list`. Each names its REGIMES and its METHODS, and imports its
 library only when it works."""
 
