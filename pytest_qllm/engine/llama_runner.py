@@ -80,7 +80,9 @@ class LlamaRunner:
         vocabulary = llama_cpp.llama_model_get_vocab(self._model.pointer)
         if llama_cpp.llama_vocab_type(vocabulary) == llama_cpp.LLAMA_VOCAB_TYPE_NONE:
             return None
-        return [llama_cpp.llama_vocab_get_text(vocabulary, at).decode() for at in range(self.vocabulary)]
+        return [
+            llama_cpp.llama_vocab_get_text(vocabulary, at).decode(errors="replace") for at in range(self.vocabulary)
+        ]
 
     def begin(self, prefix: tuple[int, ...], branches: int, length: int) -> None:
         """Make room for a row: sequences 1 to ``branches``, of ``length`` tokens in all, each after the prefix.

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.regimes.size import Size
@@ -68,10 +69,15 @@ class Header:
     tensors: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
-class Described:
-    """How a GGUF file is quantized: ``GGUF`` and its file type, nominal bits, weights that share a scale in most of its
-    linear layers (None for a float type), and the bits that a weight of a linear layer really takes."""
+class Described(NamedTuple):
+    """How a GGUF file is quantized.
+
+    Attributes:
+        method: ``GGUF`` and its file type.
+        bits: the width in the type's name.
+        group_size: weights that share a scale in most of the linear layers; None for a float type.
+        bits_per_weight: what a weight of a linear layer really takes.
+    """
 
     method: str
     bits: int

@@ -19,7 +19,7 @@ from pytest_qllm.regimes.backends.llama_cpp import REGIMES, build, describe_gguf
 from pytest_qllm.regimes.gguf_convert import convert
 
 BY_NAME = {regime.name: regime for regime in REGIMES}
-LAYER = "blk.0.ffn_down.weight"
+LAYER = "blk.0.ffn_up.weight"
 
 # The weights of a block of the type, and the levels that its codes, its scale and its zero point allow.
 LEVELS = {"q4_0": (32, 16), "q4_1": (32, 16), "q5_0": (32, 32), "q5_1": (32, 32), "q8_0": (32, 256), "iq4_nl": (32, 16)}
