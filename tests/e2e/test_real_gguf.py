@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("llama_cpp", reason="needs llama-cpp-python: pip install 'pytest-qllm[llama]'")
 
 import torch
+
 from pytest_qllm.engine.divergence import Divergence, States
 from pytest_qllm.engine.llama_engine import LlamaEngine
 from pytest_qllm.engine.torch_engine import TorchEngine
