@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
 from pytest_qllm.errors import QllmError
@@ -17,6 +17,7 @@ from pytest_qllm.store import Store
 if TYPE_CHECKING:
     import torch
 
+    from pytest_qllm.engine.divergence import Observable
     from pytest_qllm.engine.torch_engine import TorchEngine
 
 _FILE = "positions.safetensors"
@@ -36,7 +37,7 @@ class FidelityStore:
         is_there = (self.store.root / self._kind(key) / key / chunk / _FILE).is_file()
         return is_there and (key != self.baseline or (self.store.root / "heads" / self.head / _HEAD).is_file())
 
-    def observed(self, engine: TorchEngine, key: str, chunk: str) -> Engine:
+    def observed(self, engine: Observable, key: str, chunk: str) -> Engine:
         """The engine, with a ``rolling`` that keeps the baseline's states, or compares a candidate with them."""
         return _Observed(engine, self, key, chunk)
 
@@ -52,7 +53,7 @@ class FidelityStore:
         self._put(self.baseline, chunk, lambda into: save_file({"states": states.tensor()}, into / _FILE))
         return scored
 
-    def compare(self, engine: TorchEngine, texts: Sequence[str], key: str, chunk: str) -> list[Scored]:
+    def compare(self, engine: Observable, texts: Sequence[str], key: str, chunk: str) -> list[Scored]:
         """Score texts by a candidate; keep its comparison with the baseline.
 
         Raises:
@@ -63,13 +64,8 @@ class FidelityStore:
         from pytest_qllm.engine.divergence import Divergence
 
         states = self._load(self.baseline, chunk)["states"]
-        head = _linear(_load(self.store.root / "heads" / self.head / _HEAD)).to(engine.runner.device, states.dtype)
-
-        def logits(some: torch.Tensor) -> torch.Tensor:
-            with engine.runner.head(head):
-                return engine.runner.logits(some)
-
-        divergence = Divergence(states, logits)
+        head = _linear(_load(self.store.root / "heads" / self.head / _HEAD)).to(states.dtype)
+        divergence = Divergence(states, engine.baseline_logits(head))
         scored = engine.rolling(texts, divergence)
         self._put(key, chunk, lambda into: save_file({"positions": divergence.tensor()}, into / _FILE))
         return scored
@@ -89,9 +85,9 @@ class FidelityStore:
 
 
 class _Observed:
-    """A ``TorchEngine`` whose rolling log-likelihoods leave something in the store."""
+    """An engine whose rolling log-likelihoods leave something in the store."""
 
-    def __init__(self, engine: TorchEngine, fidelity: FidelityStore, key: str, chunk: str) -> None:
+    def __init__(self, engine: Observable, fidelity: FidelityStore, key: str, chunk: str) -> None:
         self.engine = engine
         self.fidelity = fidelity
         self.key = key
@@ -106,7 +102,7 @@ class _Observed:
 
     def rolling(self, texts: Sequence[str]) -> list[Scored]:
         if self.key == self.fidelity.baseline:
-            return self.fidelity.keep(self.engine, texts, self.chunk)
+            return self.fidelity.keep(cast("TorchEngine", self.engine), texts, self.chunk)
         return self.fidelity.compare(self.engine, texts, self.key, self.chunk)
 
     def generations(self, requests: Sequence[Generation]) -> list[Generated]:

@@ -139,7 +139,7 @@ class Laboratory(Workshop):
             with self.store.lock("-".join(place)):
                 found = read()
                 if found is None:
-                    engine = self.engine(BASELINE, items)
+                    engine = self.baseline_engine(items)
                     with engine.other_batches():
                         found = benchmark.score(some[::-1], engine)[::-1]
                     self.store.write([score.to_json() for score in found], *place)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_qllm import calibration
 from pytest_qllm.benchmarks.data import DataSource
@@ -19,7 +19,7 @@ from pytest_qllm.errors import QllmError, QllmWarning, UnavailableError
 from pytest_qllm.models import adapter, source
 from pytest_qllm.models.source import AbsentError, Checkpoint
 from pytest_qllm.regimes import checkpoint
-from pytest_qllm.regimes.backends import backend, dense_backend
+from pytest_qllm.regimes.backends import backend, dense_backend, engine_backend
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.regimes.size import VERSION as SIZE_VERSION
 from pytest_qllm.regimes.size import Size, matrices, of_artifact
@@ -28,6 +28,7 @@ from pytest_qllm.store import Store, digest
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from pytest_qllm.engine.divergence import Observable
     from pytest_qllm.engine.torch_engine import TorchEngine
 
 PACKING_TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
@@ -66,7 +67,7 @@ class Workshop:
         self.store = store
         self.exact_kernels = exact_kernels
         self._checkpoint: Checkpoint | None = None
-        self._engine: tuple[str, TorchEngine] | None = None
+        self._engine: tuple[str, Observable] | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -106,14 +107,21 @@ class Workshop:
             recipe["kv"] = regime.kv
         return recipe
 
-    def engine(self, regime: Regime, items: Sequence[Item]) -> TorchEngine:
+    def engine(self, regime: Regime, items: Sequence[Item]) -> Observable:
         """The regime's model, loaded (and quantized, if the store has no artifact) at the first call."""
         if self._engine is None or self._engine[0] != regime.name:
             self.forget()
-            self._engine = (regime.name, self._load(regime))
+            own = self._own_engine(regime)
+            self._engine = (regime.name, self._load(regime) if own is None else own)
         engine = self._engine[1]
-        engine.packed = not regime.kv and self._can_pack(regime, engine, items)
+        if engine_backend(regime) is None:
+            torch_engine = cast("TorchEngine", engine)
+            torch_engine.packed = not regime.kv and self._can_pack(regime, torch_engine, items)
         return engine
+
+    def baseline_engine(self, items: Sequence[Item]) -> TorchEngine:
+        """The baseline's model, which transformers always runs."""
+        return cast("TorchEngine", self.engine(BASELINE, items))
 
     def sized(self, regime: Regime, *, make: bool = True) -> Regime:
         """The regime with the bits that its weights really take, for which the artifact is made if need be.
@@ -155,6 +163,19 @@ class Workshop:
 
         self._engine = None
         gc.collect()
+
+    def _own_engine(self, regime: Regime) -> Observable | None:
+        """The engine of a backend that has one, else None."""
+        with _attributed(regime, "make"):
+            found = engine_backend(regime)
+        if found is None:
+            return None
+        if regime.adapter or regime.kv:
+            raise QllmError(f"{regime.name}: {regime.library} takes no {'adapter' if regime.adapter else 'kv='} here")
+        artifact = self.artifact(regime)
+        self.store.progress(f"loading {regime.name}")
+        with _attributed(regime, "load", f" from {artifact}", "; if it is damaged, delete it: it is made again"):
+            return found.engine(artifact, self.checkpoint.path, self.compute.threads)
 
     def _load(self, regime: Regime) -> TorchEngine:
         try:

@@ -6,17 +6,32 @@ A distribution over a vocabulary of 49,152 tokens is 192 KiB in float32; the fin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
+
+from pytest_qllm.engine.engine import Engine, Scored
 
 
 class Observer(Protocol):
     """Sees every scored position of rolling windows once, in the order of the texts."""
 
-    def see(self, hidden: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        """A block of positions: hidden states (n, width), logits (n, vocabulary) and true next tokens (n,)."""
+    def see(self, hidden: torch.Tensor | None, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        """A block of positions: hidden states (n, width), logits (n, vocabulary) and true next tokens (n,).
+
+        ``hidden`` is None for an engine that tells its logits alone.
+        """
+
+
+class Observable(Engine, Protocol):
+    """An engine whose scored positions can be observed and compared with the baseline's."""
+
+    def rolling(self, texts: Sequence[str], observer: Observer | None = None) -> list[Scored]:
+        """As the protocol says; ``observer`` sees every scored position, in order."""
+
+    def baseline_logits(self, head: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What makes the baseline's logits of its hidden states, with its output head, scale and cap."""
 
 
 class States:
@@ -25,7 +40,9 @@ class States:
     def __init__(self) -> None:
         self._blocks: list[torch.Tensor] = []
 
-    def see(self, hidden: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
+    def see(self, hidden: torch.Tensor | None, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        if hidden is None:
+            raise ValueError("this engine tells no hidden states: it cannot be the baseline")
         self._blocks.append(hidden.cpu())
 
     def tensor(self) -> torch.Tensor:
@@ -47,10 +64,13 @@ class Divergence:
         self._seen = 0
         self._blocks: list[torch.Tensor] = []
 
-    def see(self, hidden: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> None:
-        states = self._states[self._seen : self._seen + len(logits)].to(hidden.device)
+    def see(self, hidden: torch.Tensor | None, logits: torch.Tensor, targets: torch.Tensor) -> None:
+        states = self._states[self._seen : self._seen + len(logits)].to(logits.device)
         self._seen += len(logits)
-        self._blocks.append(compare(self._logits(states), logits, targets).cpu())
+        baseline = self._logits(states)
+        # A head may be padded to another number of rows; no token of a text is beyond the smaller one.
+        width = min(baseline.shape[-1], logits.shape[-1])
+        self._blocks.append(compare(baseline[:, :width], logits[:, :width], targets).cpu())
 
     def tensor(self) -> torch.Tensor:
         """Shape (positions, 4), columns as of ``compare``.

@@ -18,7 +18,8 @@ from pytest_qllm.engine.divergence import Observer
 from pytest_qllm.engine.engine import Continuation, Generated, Generation, Scored
 from pytest_qllm.engine.generation import Ending, by_transformers
 from pytest_qllm.engine.packing import Encoded
-from pytest_qllm.engine.torch_engine import TorchEngine, total
+from pytest_qllm.engine.scoring import total
+from pytest_qllm.engine.torch_engine import TorchEngine
 from pytest_qllm.quiet import quiet
 
 if TYPE_CHECKING:

@@ -124,12 +124,7 @@ class Runner:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Logits of final hidden states, shape (tokens, vocabulary), by the model's own head with its scale and cap."""
-        with _returns(self._decoder, hidden[None]) as was_asked:
-            unread = torch.zeros(1, 1, dtype=torch.long, device=self.device)
-            logits: torch.Tensor = self.model(input_ids=unread, use_cache=False).logits
-        if not was_asked():
-            raise NotImplementedError("this model's head does not take the hidden states of its decoder")
-        return logits[0]
+        return head_logits(self.model, hidden)
 
     def logit_blocks(self, hidden: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Logits of so many hidden states at a time as memory allows, each with the index of its first."""
@@ -167,6 +162,16 @@ class Runner:
             self.budget.shrink()
             return False
         return True
+
+
+def head_logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    """What a model's head makes of final hidden states, shape (tokens, vocabulary); its decoder is not run."""
+    with _returns(model.get_decoder(), hidden[None]) as was_asked:
+        unread = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
+        logits: torch.Tensor = model(input_ids=unread, use_cache=False).logits
+    if not was_asked():
+        raise NotImplementedError("this model's head does not take the hidden states of its decoder")
+    return logits[0]
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,6 +20,7 @@ from pytest_qllm.engine.engine import Continuation, Generated, Generation, Score
 from pytest_qllm.engine.generation import Choice, Ending, Ongoing, by_transformers, generate, unsupported
 from pytest_qllm.engine.packing import Encoded, Row, pack, padded_batches
 from pytest_qllm.engine.runner import Runner
+from pytest_qllm.engine.scoring import score_blocks, total
 from pytest_qllm.quiet import quiet
 
 if TYPE_CHECKING:
@@ -97,6 +98,16 @@ class TorchEngine:
             for group in groups.values():
                 generate(self.runner, group, ending)
         return [ending.result(one.request, one.made) for one in ongoing]
+
+    def baseline_logits(self, head: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+        """As ``Observable`` says: by this model's own scale and cap, which quantization leaves alone."""
+        there = head.to(self.runner.device)
+
+        def logits(hidden: torch.Tensor) -> torch.Tensor:
+            with self.runner.head(there):
+                return self.runner.logits(hidden)
+
+        return logits
 
     @contextmanager
     def other_batches(self) -> Iterator[None]:
@@ -215,18 +226,13 @@ class TorchEngine:
         observer every place has one target, and they are in order.
         """
         unique, which = torch.unique(torch.tensor(places, device=hidden.device), return_inverse=True)
-        wanted = torch.tensor(targets, device=hidden.device)
-        chosen = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
-        likeliest = torch.empty_like(wanted)
-        for start, logits in self.runner.logit_blocks(hidden[unique]):
-            here = ((which >= start) & (which < start + len(logits))).nonzero()[:, 0]
-            at = which[here] - start
-            # As lm-eval does it: torch's float32 log_softmax is 2e-5 nats off on a large vocabulary, always one way.
-            chosen[here] = torch.log_softmax(logits.float(), -1)[at, wanted[here]]
-            likeliest[here] = logits.argmax(-1)[at]
+
+        def see(start: int, logits: torch.Tensor, wanted: torch.Tensor) -> None:
             if observer is not None:
-                observer.see(hidden[unique[start : start + len(logits)]], logits, wanted[here])
-        return chosen.tolist(), (likeliest == wanted).tolist()
+                observer.see(hidden[unique[start : start + len(logits)]], logits, wanted)
+
+        blocks = self.runner.logit_blocks(hidden[unique])
+        return score_blocks(blocks, which, torch.tensor(targets, device=hidden.device), see)
 
     def _score_plainly(self, requests: Sequence[Encoded]) -> list[Scored]:
         """Each request a row of its own through the whole model, padded on the right, where causality hides it."""
@@ -265,12 +271,3 @@ def _score(logits: torch.Tensor, targets: tuple[int, ...]) -> Scored:
     logprobs = torch.log_softmax(logits.float(), dim=-1)
     picked = logprobs.gather(1, wanted[:, None])[:, 0]
     return Scored(float(picked.sum()), bool((logits.argmax(-1) == wanted).all()), len(targets))
-
-
-def total(windows: Sequence[Scored]) -> Scored:
-    """The score of a text from those of its windows."""
-    return Scored(
-        sum(window.loglikelihood for window in windows),
-        all(window.is_greedy for window in windows),
-        sum(window.tokens for window in windows),
-    )

@@ -14,7 +14,7 @@ from pytest_qllm.regimes import checkpoint, spec
 from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import BASELINE, Regime
 
-BACKENDS = ("bitsandbytes", "gptqmodel", "torchao", "hqq", "quanto", "compressed_tensors")
+BACKENDS = ("bitsandbytes", "gptqmodel", "torchao", "hqq", "quanto", "compressed_tensors", "llama_cpp")
 """Modules of ``backends`` in the order of `pytest-qllm list`. Each names its REGIMES and its METHODS, and imports its
 library only when it works."""
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.models import source
+from pytest_qllm.regimes import gguf_file
 from pytest_qllm.regimes.regime import Regime
 
 Config = Mapping[str, Any]
@@ -59,6 +60,8 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
             pickled.
     """
     path = root / Path(where).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        return _of_gguf(name, path.resolve())
     local = path.is_dir()
     if not local and not source.HUB_ID.fullmatch(where):
         raise QllmError(f"{name}={where}: there is no such directory, GGUF file or hub id; give a quantized checkpoint")
@@ -93,6 +96,8 @@ def fetched(regime: Regime) -> Path:
                 f"you have read it: --qllm-trust-remote-code={regime.name}"
             )
     path = _folder(regime)
+    if path.suffix == ".gguf":
+        return path
     if "hub" in regime.options:
         path = source.from_hub(regime.options["hub"])
     _check_files(regime.name, path)
@@ -146,6 +151,14 @@ def check_fits(name: str, path: Path, model: Path) -> None:
                 f"{name}={path} is not a quantization of this model: its {key} is {theirs.get(key)}, the FP16 model's "
                 f"{ours.get(key)}"
             )
+
+
+def _of_gguf(name: str, path: Path) -> Regime:
+    found = gguf_file.describe_gguf(path)
+    options: dict[str, Any] = {"path": str(path)}
+    if found.group_size is not None:
+        options["group_size"] = found.group_size
+    return Regime(name, found.method, found.bits, "checkpoint:Gguf", "llama_cpp", "llama", True, options)
 
 
 def _check_files(name: str, path: Path) -> None:

@@ -85,7 +85,7 @@ class Regime:
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the quantized weights, but for the model itself: part of the store's key."""
-        version = importlib.metadata.version(self.library) if self.library else ""
+        version = _version(self.library) if self.library else ""
         return {
             "method": self.method,
             "bits": self.bits,
@@ -113,3 +113,14 @@ def _cuda_works() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def _version(module: str) -> str:
+    """The version of the distribution that a module comes with, which may have another name."""
+    try:
+        return importlib.metadata.version(module)
+    except importlib.metadata.PackageNotFoundError:
+        found = importlib.metadata.packages_distributions().get(module.partition(".")[0])
+        if not found:
+            raise
+        return importlib.metadata.version(found[0])

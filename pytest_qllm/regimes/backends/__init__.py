@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from pytest_qllm.engine.engine import Engine
+    from pytest_qllm.engine.divergence import Observable
 
 
 class Backend(Protocol):
@@ -59,7 +59,7 @@ class EngineBackend(Protocol):
     def build(self, regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
         """As a ``Backend``'s."""
 
-    def engine(self, artifact: Path, model: Path, threads: int) -> Engine:
+    def engine(self, artifact: Path, model: Path, threads: int) -> Observable:
         """What answers requests with the artifact; ``model`` is the FP16 checkpoint that it was made from."""
 
 

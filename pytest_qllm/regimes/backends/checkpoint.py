@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_qllm.errors import QllmError
 from pytest_qllm.quiet import quiet
 from pytest_qllm.regimes import checkpoint
-from pytest_qllm.regimes.backends import bitsandbytes, gptqmodel
+from pytest_qllm.regimes.backends import bitsandbytes, gptqmodel, llama_cpp
 from pytest_qllm.regimes.regime import Regime
-from pytest_qllm.regimes.size import POINTER
+from pytest_qllm.regimes.size import POINTER, Size
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+    from pytest_qllm.engine.llama_engine import LlamaEngine
 
 
 def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
@@ -30,7 +32,8 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
         QllmError: if it is not a quantization of ``model``, or its weights are pickled.
     """
     path = checkpoint.fetched(regime)
-    checkpoint.check_fits(regime.name, path, model)
+    if path.is_dir():
+        checkpoint.check_fits(regime.name, path, model)
     (into / POINTER).write_text(json.dumps({"path": str(path), "trusted": bool(regime.options.get("trusted"))}))
 
 
@@ -65,6 +68,22 @@ class Exact:
 
     build = staticmethod(build)
     load = staticmethod(load)
+
+
+class Gguf:
+    """For GGUF files, which llama.cpp runs; it refuses one of another model when it loads it."""
+
+    build = staticmethod(build)
+
+    @staticmethod
+    def engine(artifact: Path, model: Path, threads: int) -> LlamaEngine:
+        """llama.cpp with the file."""
+        return llama_cpp.engine(_pointed(artifact)[0], model, threads)
+
+    @staticmethod
+    def size(artifact: Path) -> Size:
+        """What the file's header says."""
+        return llama_cpp.size(_pointed(artifact)[0])
 
 
 def _pointed(artifact: Path) -> tuple[Path, bool]:
