@@ -158,7 +158,7 @@ def _of_gguf(name: str, path: Path) -> Regime:
     options: dict[str, Any] = {"path": str(path)}
     if found.group_size is not None:
         options["group_size"] = found.group_size
-    return Regime(name, found.method, found.bits, "checkpoint:Gguf", "llama_cpp", "llama", True, options)
+    return Regime(name, found.method, found.bits, "checkpoint:Gguf", "llama_cpp", "llama", False, options)
 
 
 def _check_files(name: str, path: Path) -> None:
