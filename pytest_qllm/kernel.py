@@ -40,6 +40,8 @@ def probe(laboratory: Laboratory, regime: Regime) -> tuple[Figures, dict[str, An
 def _nothing_to_compare(regime: Regime) -> str:
     if regime.is_baseline:
         return f"{regime.name} is not quantized: it has no kernel to compare with its weights"
+    if regime.simulated:
+        return f"{regime.name} is simulated: its weights are multiplied as any dense ones, there is no kernel"
     if not regime.weight_only:
         return (
             f"{regime.method} quantizes activations: no dense weights say what its kernel should compute, and its "

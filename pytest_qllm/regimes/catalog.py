@@ -6,11 +6,11 @@ import importlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.regimes import spec
+from pytest_qllm.regimes import module_map, spec
 from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import BASELINE, Regime
 
-BACKENDS = ("bitsandbytes", "gptqmodel")
+BACKENDS = ("bitsandbytes", "gptqmodel", "rtn", "spqr", "mixed", "nested")
 """Modules of ``backends`` in the order of `pytest-qllm list`. Each names its REGIMES and its METHODS, and imports its
 library only when it works."""
 
@@ -52,10 +52,14 @@ class RegimeCatalog:
         self.methods = {method.prefix: method for method in (*METHODS, *(m for m in added if isinstance(m, Method)))}
         regimes = (*BUILTIN, *(regime for regime in added if isinstance(regime, Regime)))
         self._by_name = {regime.name: regime for regime in regimes}
-        for name, table in (tables or {}).items():
+        # Maps of modules last: their parts can be regimes of other tables.
+        for name, table in sorted((tables or {}).items(), key=lambda item: module_map.is_map(item[1])):
             if name in self._by_name:
                 raise QllmError(f"{where}: regimes.{name}: there is a regime of that name already; choose another")
-            self._by_name[name] = spec.from_table(name, table, self.methods, where)
+            if isinstance(table, Mapping) and module_map.is_map(table):
+                self._by_name[name] = module_map.from_table(name, table, self.get, where)
+            else:
+                self._by_name[name] = spec.from_table(name, table, self.methods, where)
 
     def __iter__(self) -> Iterator[Regime]:
         return iter(self._by_name.values())

@@ -128,10 +128,12 @@ def _main() -> None:
     from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from pytest_qllm.regimes.calibration import token_rows
     from pytest_qllm.regimes.shadow import replace_linears
 
     tokenizer = AutoTokenizer.from_pretrained(job["model"])
-    rows = _calibration_rows(tokenizer, job["calibration"], job["rows"], job["tokens"], job["seed"])
+    cut = token_rows(tokenizer, job["calibration"], job["rows"], job["tokens"], job["seed"])
+    rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in cut]
     config = QuantizeConfig(bits=job["bits"], group_size=job["group_size"], sym=job["symmetric"], desc_act=False)
     # Calibration runs in float32: half precision is emulated, a hundred times slower, on CPUs without it.
     quantizer = GPTQModel.load(job["model"], config, dtype=torch.float32)
@@ -160,21 +162,6 @@ def _effective(quantized: Any, layer: Any) -> torch.Tensor | None:
         return None
     weight: torch.Tensor = quantized.dequantize_weight().T[: layer.out_features, : layer.in_features]
     return weight.contiguous().to(layer.weight.dtype)
-
-
-def _calibration_rows(tokenizer: Any, texts: Sequence[str], rows: int, tokens: int, seed: int) -> list[dict[str, Any]]:
-    import numpy as np
-
-    order = np.random.default_rng(seed).permutation(len(texts))
-    stream: list[int] = []
-    for at in order:
-        stream += tokenizer.encode(texts[at] + "\n\n")
-        if len(stream) >= rows * tokens:
-            break
-    if len(stream) < rows * tokens:
-        raise QllmError(f"the calibration corpus has {len(stream)} tokens; {rows} rows of {tokens} are needed")
-    cut = [stream[at * tokens : (at + 1) * tokens] for at in range(rows)]
-    return [{"input_ids": row, "attention_mask": [1] * tokens} for row in cut]
 
 
 if __name__ == "__main__":
