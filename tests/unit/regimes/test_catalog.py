@@ -8,7 +8,7 @@ import pytest
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.options import OPTIONS
-from pytest_qllm.regimes.catalog import BUILTIN, RegimeCatalog
+from pytest_qllm.regimes.catalog import BUILTIN, METHODS, RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import digest
 
@@ -19,8 +19,8 @@ def test_an_unknown_name_is_refused_with_those_that_are_known():
     with pytest.raises(QllmError) as refused:
         RegimeCatalog().get("gtpq-4bit")
     assert str(refused.value) == (
-        "unknown regime 'gtpq-4bit'; known regimes: fp16, bnb-int8, bnb-nf4, bnb-fp4, gptq-8bit, gptq-4bit, gptq-3bit, "
-        "gptq-2bit; methods for specs such as gptq-4bit-g64-sym: gptq (see `pytest-qllm list`)"
+        f"unknown regime 'gtpq-4bit'; known regimes: {', '.join(regime.name for regime in BUILTIN)}; methods for specs "
+        f"such as gptq-4bit-g64-sym: {', '.join(method.prefix for method in METHODS)} (see `pytest-qllm list`)"
     )
 
 
