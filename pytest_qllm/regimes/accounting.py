@@ -1,7 +1,6 @@
 """What simulated weights would take if they were stored as their method says. Free of torch.
 
-The artifact's ``size.json`` holds it: bits per weight of the quantized layers, and of the whole model with all else at
-16 bits.
+An artifact's ``size.json`` has it in sum, ``layers.json`` by layer, with the share of outliers.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = "size.json"
+SIZE = "size.json"
+LAYERS = "layers.json"
+
 PLAIN_BITS = 16
 """What is not quantized is kept in FP16."""
 
@@ -35,30 +36,35 @@ class LayerSize:
     outliers: int = 0
 
 
-def write(layers: Mapping[str, LayerSize], parameters: int, into: Path) -> None:
-    """Put ``size.json`` into an artifact.
+def write(layers: Mapping[str, LayerSize], matrices: int, parameters: int, into: Path) -> None:
+    """Put both files into an artifact.
 
     Args:
         layers: of each quantized layer by name.
-        parameters: of the whole model; those outside of ``layers`` count with 16 bits.
+        matrices: weights of all matrices in the model's layers; those that are not quantized count with 16 bits.
+        parameters: of the whole model, embeddings, head and norms too.
     """
     weights = sum(layer.weights for layer in layers.values())
     bits = sum(layer.bits for layer in layers.values())
     whole = bits + PLAIN_BITS * (parameters - weights)
-    content = {
-        "bits_per_weight": bits / weights,
+    size = {
+        "bits_per_weight": (bits + PLAIN_BITS * (matrices - weights)) / matrices,
         "model_bits_per_weight": whole / parameters,
         "bytes": round(whole / 8),
+    }
+    (into / SIZE).write_text(json.dumps(size))
+    account = {
         "outlier_share": sum(layer.outliers for layer in layers.values()) / weights,
         "layers": {name: asdict(layer) for name, layer in layers.items()},
     }
-    (into / FILE).write_text(json.dumps(content, indent=1))
+    (into / LAYERS).write_text(json.dumps(account, indent=1))
 
 
 def read(artifact: Path) -> dict[str, Any] | None:
-    """The content of an artifact's ``size.json``, or None where it has none."""
-    path = artifact / FILE
-    content: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+    """The content of both files, or None where the artifact is no simulated one."""
+    if not (artifact / LAYERS).is_file():
+        return None
+    content: dict[str, Any] = json.loads((artifact / SIZE).read_text()) | json.loads((artifact / LAYERS).read_text())
     return content
 
 

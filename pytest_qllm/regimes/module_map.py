@@ -102,6 +102,8 @@ def _parts(texts: set[str], get: Callable[[str], Regime], place: str) -> dict[st
             raise QllmError(f"{place}: {error}") from None
         if part.backend == BACKEND:
             raise QllmError(f"{place}: {text} is a map of modules itself; name its parts instead")
+        if part.backend.startswith("checkpoint"):
+            raise QllmError(f"{place}: {text} is a checkpoint that is quantized already; only regimes can be parts")
         if part.adapter or part.kv:
             raise QllmError(f"{place}: {text} has an adapter or a cache; give lora or kv to the whole regime")
         if not part.weight_only:

@@ -78,7 +78,9 @@ def save(dense: PreTrainedModel, sizes: Mapping[str, LayerSize], model: Path, in
 
     from pytest_qllm.models.loader import load_tokenizer
 
-    accounting.write(sizes, sum(parameter.numel() for parameter in dense.parameters()), into)
+    ends = {id(end.weight) for end in (dense.get_input_embeddings(), dense.get_output_embeddings()) if end is not None}
+    counts = {id(one): one.numel() for one in dense.parameters() if one.ndim >= 2 and id(one) not in ends}
+    accounting.write(sizes, sum(counts.values()), sum(one.numel() for one in dense.parameters()), into)
     dense.to(torch.float16).save_pretrained(into)
     load_tokenizer(model).save_pretrained(into)
 

@@ -139,7 +139,7 @@ def test_each_layer_is_that_of_the_first_regime_that_matches(model, tmp_path):
         else:
             expected = parts["own"][name]
         assert torch.equal(weight, expected), name
-    size = json.loads((artifact / "size.json").read_text())
+    size = json.loads((artifact / "layers.json").read_text())
     widths = {name: layer["bits"] / layer["weights"] for name, layer in size["layers"].items()}
     assert widths.pop("model.layers.1.mlp.down_proj") == 4 + 32 / 32
     assert set(widths.values()) == {2 + 32 / 16}
@@ -162,8 +162,8 @@ def test_a_part_of_a_library_gives_its_dense_weights(model, tmp_path):
     dense = backend(nf4).dense(tmp_path / "nf4", torch.float16, "cpu")
     name = "model.layers.0.mlp.up_proj"
     assert torch.equal(weights(artifact)[f"{name}.weight"], dense.get_submodule(name).weight)
-    size = json.loads((artifact / "size.json").read_text())
-    assert size["bits_per_weight"] == 4 + 32 / 64
+    size = json.loads((artifact / "layers.json").read_text())
+    assert {layer["bits"] / layer["weights"] for layer in size["layers"].values()} == {4 + 32 / 64}
 
 
 def test_an_expression_that_decides_nothing_is_refused(model, tmp_path):

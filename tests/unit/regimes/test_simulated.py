@@ -66,7 +66,7 @@ def test_twice_the_same_whatever_torch_s_threads(model, tmp_path, name):
     finally:
         torch.set_num_threads(threads)
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
-    assert (first / "size.json").read_bytes() == (second / "size.json").read_bytes()
+    assert (first / "layers.json").read_bytes() == (second / "layers.json").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -184,19 +184,26 @@ def test_modules_to_keep_stay_in_fp16(model, tmp_path):
 
 def test_size_counts_all_that_is_not_quantized_with_16_bits(model, tmp_path):
     artifact = made(regime_of("rtn-4bit-g16"), model, tmp_path / "artifact")
-    size = json.loads((artifact / "size.json").read_text())
+    size, account = (json.loads((artifact / name).read_text()) for name in ("size.json", "layers.json"))
     tensors = weights(model)
     quantized = sum(weight.numel() for name, weight in tensors.items() if "_proj." in name)
     everything = sum(weight.numel() for weight in tensors.values())
     assert size["bits_per_weight"] == 4 + 32 / 16
     assert size["model_bits_per_weight"] == pytest.approx((6 * quantized + 16 * (everything - quantized)) / everything)
     assert size["bytes"] == pytest.approx(size["model_bits_per_weight"] * everything / 8)
-    assert size["outlier_share"] == 0
-    assert len(size["layers"]) == 14
+    assert account["outlier_share"] == 0
+    assert len(account["layers"]) == 14
+
+
+def test_matrices_that_are_kept_count_with_16_bits(model, tmp_path):
+    regime = regime_of("rtn-4bit-g16", keep=["down_proj", "up_proj", "gate_proj"])
+    size = json.loads((made(regime, model, tmp_path / "artifact") / "size.json").read_text())
+    attention, mlp = 2 * (2 * 32 * 32 + 2 * 32 * 16), 2 * 3 * 32 * 64
+    assert size["bits_per_weight"] == (6 * attention + 16 * mlp) / (attention + mlp)
 
 
 def test_outliers_are_told(model, tmp_path):
-    size = json.loads((made(regime_of("spqr-2bit-g16"), model, tmp_path / "artifact") / "size.json").read_text())
+    size = json.loads((made(regime_of("spqr-2bit-g16"), model, tmp_path / "artifact") / "layers.json").read_text())
     assert 0.01 < size["outlier_share"] < 0.5
     outliers = sum(layer["outliers"] for layer in size["layers"].values())
     count = sum(layer["weights"] for layer in size["layers"].values())
