@@ -10,11 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.regimes import checkpoint, spec
+from pytest_qllm.regimes import checkpoint, module_map, spec
 from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import BASELINE, Regime
 
-BACKENDS = ("bitsandbytes", "gptqmodel", "torchao", "hqq", "quanto", "compressed_tensors", "llama_cpp")
+BACKENDS = (
+    "bitsandbytes",
+    "gptqmodel",
+    "torchao",
+    "hqq",
+    "quanto",
+    "compressed_tensors",
+    "llama_cpp",
+    "rtn",
+    "spqr",
+    "mixed",
+    "nested",
+)
 """Modules of ``backends`` in the order of `pytest-qllm list`. Each names its REGIMES and its METHODS, and imports its
 library only when it works."""
 
@@ -94,10 +106,14 @@ class RegimeCatalog:
         regimes = (*BUILTIN, *(regime for regime in added if isinstance(regime, Regime)))
         self._by_name = {regime.name: regime for regime in regimes}
         self._by_text: dict[str, Regime] = {}
-        for name, table in (tables or {}).items():
+        # Maps of modules last: their parts can be regimes of other tables.
+        for name, table in sorted((tables or {}).items(), key=lambda item: module_map.is_map(item[1])):
             if name in self._by_name:
                 raise QllmError(f"{where}: regimes.{name}: there is a regime of that name already; choose another")
-            self._by_name[name] = spec.from_table(name, table, self.methods, where, root)
+            if isinstance(table, Mapping) and module_map.is_map(table):
+                self._by_name[name] = module_map.from_table(name, table, self.get, where)
+            else:
+                self._by_name[name] = spec.from_table(name, table, self.methods, where, root)
 
     def __iter__(self) -> Iterator[Regime]:
         return iter(self._by_name.values())

@@ -99,14 +99,13 @@ def from_table(name: str, table: object, methods: Mapping[str, Method], where: s
         QllmError: for a key, a value or a method that is none; names the file, the table and what would do.
     """
     place = f"{where}: regimes.{name}"
-    if not NAME.fullmatch(name):
-        raise QllmError(f"{place}: a regime's name has letters, digits, dots, dashes and underscores")
+    check_name(name, place)
     if not isinstance(table, Mapping):
         raise QllmError(f'{place} is {table!r}; expected a table such as {{method = "gptq", bits = 4}}')
     for key, value in table.items():
         kind = _TABLE.get(key)
         if kind is None:
-            raise QllmError(f"{place} has {key!r}; expected {', '.join(_TABLE)}, or modules")
+            raise QllmError(f"{place} has {key!r}; expected {', '.join(_TABLE)}, or modules alone")
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise QllmError(f"{place}: {key} is {value!r}; expected a value of type {kind.__name__}")
     if "method" not in table or "bits" not in table:
@@ -133,14 +132,24 @@ def from_table(name: str, table: object, methods: Mapping[str, Method], where: s
     return replace(regime, adapter=extras.lora, kv=extras.kv)
 
 
-def patterns(given: object, place: str) -> list[str]:
+def check_name(name: str, place: str) -> None:
+    """Refuse what would not read as one name in a test's id.
+
+    Raises:
+        QllmError: says what a name may have.
+    """
+    if not NAME.fullmatch(name):
+        raise QllmError(f"{place}: a regime's name has letters, digits, dots, dashes and underscores")
+
+
+def patterns(given: object, place: str, key: str = "keep") -> list[str]:
     """Regular expressions as they are written.
 
     Raises:
         QllmError: for one that is none.
     """
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-        raise QllmError(f"{place}: keep is {given!r}; expected a list of regular expressions")
+        raise QllmError(f"{place}: {key} is {given!r}; expected a list of regular expressions")
     for one in given:
         try:
             re.compile(one)

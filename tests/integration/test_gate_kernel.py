@@ -133,3 +133,9 @@ def test_under_xdist_the_records_come_back(suite: Suite) -> None:
     pytest.importorskip("xdist")
     suite.run("-n1", regimes="sound,slips").assert_outcomes(passed=1, failed=1, skipped=1)
     assert {name: kernel["agrees"] for name, kernel in by_regime(suite).items()} == {"sound": True, "slips": False}
+
+
+def test_a_simulated_regime_has_no_kernel(suite: Suite) -> None:
+    result = suite.run("-rs", regimes="rtn-4bit")
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(["SKIPPED*rtn-4bit is simulated: its weights are multiplied as any dense ones*"])
