@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import Suite, assert_refused
+from conftest import Suite
 
 pytest.importorskip("llama_cpp", reason="needs llama-cpp-python: pip install 'pytest-qllm[llama]'")
 
@@ -29,10 +29,12 @@ def test_eight_bits_pass_and_two_fail(suite: Suite) -> None:
 
 
 def test_a_second_run_scores_nothing_again(suite: Suite) -> None:
-    suite.run()
+    few = {"regimes": "gguf-q8_0", "max_items": 40}
+    suite.run(**few)
     before = suite.outcomes
+    assert set(suite.scored) == {("lambada", 40), ("story_perplexity", 8), ("story_perplexity", 4)}
     suite.scored.clear()
-    suite.run()
+    suite.run(**few)
     assert suite.scored == []
     assert suite.outcomes == before
 
@@ -47,5 +49,7 @@ def test_there_is_no_shadow_to_compare_the_kernel_with(suite: Suite) -> None:
 
 
 def test_a_cache_of_another_width_is_not_llama_cpp_s_here(suite: Suite) -> None:
-    result = suite.run(regimes="gguf-q8_0+kv=int4")
-    assert_refused(result, "gguf-q8_0+kv=int4: llama_cpp takes no kv= here")
+    suite.run("test_lambada.py", regimes="gguf-q8_0+kv=int4", max_items=20)
+    (error,) = suite.report["errors"]
+    assert "gguf-q8_0+kv=int4: llama_cpp takes no kv= here" in error["message"]
+    assert suite.report["verdicts"] == []
