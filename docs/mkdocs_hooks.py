@@ -1,6 +1,6 @@
 """For mkdocs: tables of the reference are made from the code, and a page that would fetch anything fails the build.
 
-``python docs/hooks.py`` writes the tables into the pages, so that they can be read without building the site too.
+``python docs/mkdocs_hooks.py`` writes the tables into the pages, for those who read them without building the site.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 
 PAGES = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- made from the code: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
-REMEDY = "write them anew with: python docs/hooks.py"
+REMEDY = "write them anew with: python docs/mkdocs_hooks.py"
 
 log = logging.getLogger("mkdocs.hooks")
 
@@ -119,14 +119,6 @@ def benchmarks() -> Iterable[str]:
     return _table(columns, rows)
 
 
-def tolerances() -> Iterable[str]:
-    from pytest_qllm.verdict.tolerance import DEFAULTS
-
-    widths = sorted({bits for table in DEFAULTS.values() for bits in table}, reverse=True)
-    rows = [(_code(kind), *(f"{table[bits]:.3g}" for bits in widths)) for kind, table in DEFAULTS.items()]
-    return _table(("kind", *(f"{bits} bits" for bits in widths)), rows)
-
-
 def exit_codes() -> Iterable[str]:
     return _table(("code", "when"), [(f"{code.value}", WHEN[code.name]) for code in pytest.ExitCode])
 
@@ -149,7 +141,6 @@ MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "markers": markers,
     "options": options,
     "regimes": regimes,
-    "tolerances": tolerances,
 }
 
 
