@@ -91,11 +91,11 @@ def test_a_task_of_lm_evals(suite: Suite) -> None:
 
 def test_own_regime(suite: Suite) -> None:
     suites(suite)
-    write_files(suite, "how-to/own-regime.md", "conftest.py", "rtn.py")
-    for arguments in commands("how-to/own-regime.md", "rtn-4bit"):
+    write_files(suite, "how-to/own-regime.md", "conftest.py", "rounded.py")
+    for arguments in commands("how-to/own-regime.md", "rounded-4bit"):
         suite.run(*arguments, regimes=None)
     assert suite.report["errors"] == []
-    verdict = suite.verdicts["rtn-4bit", "story_perplexity"]
+    verdict = suite.verdicts["rounded-4bit", "story_perplexity"]
     assert (verdict["bits"], verdict["provenance"]["kernels"]) == (4, "exact")
     assert verdict["effect"] > 1
 

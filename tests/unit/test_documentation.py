@@ -75,7 +75,7 @@ def test_options_that_a_page_names_are_there(page):
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_regimes_that_a_page_names_are_there(page):
     chosen = re.findall(r"--qllm-regimes[= ]([\w,-]+)", page.read_text())
-    known = {regime.name for regime in RegimeCatalog()} | set(ALIASES) | {"NAMES", "rtn-4bit"}
+    known = {regime.name for regime in RegimeCatalog()} | set(ALIASES) | {"NAMES", "rounded-4bit"}
     assert {name for names in chosen for name in names.split(",")} <= known
 
 
