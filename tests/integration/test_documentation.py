@@ -113,9 +113,6 @@ def test_offline(suite: Suite) -> None:
 
 
 def test_the_tutorial(suite: Suite, capsys: pytest.CaptureFixture[str]) -> None:
-    data = suite.own_data()
-    riddles = [json.loads(line) for line in (data / "arc_easy/validation.jsonl").read_text().splitlines()]
-    write_documents(data / "sciq/validation.jsonl", [_as_sciq(riddle) for riddle in riddles])
     ended = []
 
     def run(command: str) -> str:
@@ -134,9 +131,3 @@ def test_the_tutorial(suite: Suite, capsys: pytest.CaptureFixture[str]) -> None:
     assert suite.report["errors"] == []
     assert suite.verdicts["bnb-nf4", "story_perplexity"]["expected"] is not None
 
-
-def _as_sciq(riddle: dict) -> dict:
-    texts = list(riddle["choices"]["text"])
-    right = texts.pop("ABCD".index(riddle["answerKey"]))
-    wrong = {f"distractor{at}": text for at, text in enumerate(texts, 1)}
-    return {"question": riddle["question"], "support": "", "correct_answer": right, **wrong}
