@@ -122,48 +122,45 @@ def _github_job(
 ) -> None:
     machine = service.job(name)
     service.ended[name] = 0
-    later: list[Callable[[], None]] = []
     for raw in job["steps"]:
         step = _filled({key: value for key, value in raw.items() if key != "if"}, given)
-        if service.ended[name] and "cancelled" not in raw.get("if", ""):
+        if service.ended[name] and not re.search(r"always|cancelled", raw.get("if", "")):
             continue
         if "run" in step:
-            service.ended[name] = machine.shell(step["run"], environment)
-            continue
-        action, words = step["uses"].partition("@")[0], step.get("with", {})
-        later += ACTIONS[action](machine, words)
-    for save in later:  # a cache is saved after the last step of a job that did not fail
-        if not service.ended[name]:
-            save()
+            service.ended[name] = service.ended[name] or machine.shell(step["run"], environment)
+        else:
+            ACTIONS[step["uses"].partition("@")[0]](machine, step.get("with", {}))
 
 
-def _cache(machine: Job, words: Mapping[str, Any], *, saved: bool = True) -> list[Callable[[], None]]:
-    paths, service = words["path"].split(), machine.service
+def _restore(machine: Job, words: Mapping[str, Any]) -> None:
+    service = machine.service
     begins = [words["key"], *words.get("restore-keys", "").split()]
     found = next((key for begin in begins for key in reversed(service.caches) if key.startswith(begin)), None)
     if found is not None:
-        service.restore(service.caches[found], machine, paths)
-    return [lambda: service.keep(service.caches, words["key"], machine, paths)] if saved else []
+        service.restore(service.caches[found], machine, words["path"].split())
 
 
-def _upload(machine: Job, words: Mapping[str, Any]) -> list[Callable[[], None]]:
+def _save(machine: Job, words: Mapping[str, Any]) -> None:
+    assert words["key"] not in machine.service.caches, "a cache is never rewritten"
+    machine.service.keep(machine.service.caches, words["key"], machine, words["path"].split())
+
+
+def _upload(machine: Job, words: Mapping[str, Any]) -> None:
     machine.service.keep(machine.service.artifacts, words["name"], machine, [words["path"]])
-    return []
 
 
-def _download(machine: Job, words: Mapping[str, Any]) -> list[Callable[[], None]]:
+def _download(machine: Job, words: Mapping[str, Any]) -> None:
     assert words["merge-multiple"]
     for name, kept in machine.service.artifacts.items():
         if name.startswith(words["pattern"].removesuffix("*")):
             machine.service.restore(kept, machine, [words["path"]])
-    return []
 
 
-ACTIONS: dict[str, Callable[[Job, Mapping[str, Any]], list[Callable[[], None]]]] = {
-    "actions/checkout": lambda *_: [],
-    "actions/setup-python": lambda *_: [],
-    "actions/cache": _cache,
-    "actions/cache/restore": lambda machine, words: _cache(machine, words, saved=False),
+ACTIONS: dict[str, Callable[[Job, Mapping[str, Any]], None]] = {
+    "actions/checkout": lambda *_: None,
+    "actions/setup-python": lambda *_: None,
+    "actions/cache/restore": _restore,
+    "actions/cache/save": _save,
     "actions/upload-artifact": _upload,
     "actions/download-artifact": _download,
 }

@@ -130,4 +130,3 @@ def test_the_tutorial(suite: Suite, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"bnb-int8", "bnb-nf4"} == {regime for regime, _ in suite.verdicts}
     assert suite.report["errors"] == []
     assert suite.verdicts["bnb-nf4", "story_perplexity"]["expected"] is not None
-
