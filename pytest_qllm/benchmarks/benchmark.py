@@ -33,8 +33,8 @@ class Benchmark:
     Attributes:
         name: what users type.
         dimension: what it tests, a folder of ``suites/``.
-        task: an lm-eval task file, relative to ``lm_eval/tasks`` or, with ``qllm:``, to ``benchmarks/tasks``; with
-            ``{subset}`` where the task has subsets, which are then strata.
+        task: an lm-eval task file: a full path, or relative to ``lm_eval/tasks`` or, with ``qllm:``, to
+            ``benchmarks/tasks``; with ``{subset}`` where the task has subsets, which are then strata.
         metric: the metric of the task that the verdict is on.
         items: how many items a test measures; the first of the fixed order.
         quick: how many of the built-in model, which is there to show the gate and has to do so in minutes.

@@ -108,8 +108,11 @@ class LmEvalBenchmark:
 
     def identity(self) -> dict[str, Any]:
         """What decides the prompts and the scores, but for the documents: part of the store's key."""
-        own = "" if not self.benchmark.task.startswith("qllm:") else _task_file(self.benchmark.task).read_text()
-        return {"task": self.benchmark.task, "own": own, "lm_eval": importlib.metadata.version("lm_eval")}
+        return {
+            "task": self.benchmark.task,
+            "own": _own_words(self.benchmark.task),
+            "lm_eval": importlib.metadata.version("lm_eval"),
+        }
 
     def score(self, items: Sequence[Item], engine: Engine) -> list[ItemScore]:
         """Ask the engine and score what it says, item by item."""
@@ -238,7 +241,10 @@ class LmEvalBenchmark:
         from lm_eval.api.task import ConfigurableTask
         from lm_eval.tasks._yaml_loader import load_yaml
 
-        config = load_yaml(_task_file(self.benchmark.task.format(subset=subset)))
+        file = _task_file(self.benchmark.task.format(subset=subset))
+        if not file.is_file():
+            raise QllmError(f"{self.benchmark.name}: no task file at {file}; expected one of lm-eval's, or a full path")
+        config = load_yaml(file)
         for name in ("tag", "group", "task_alias"):
             config.pop(name, None)
         splits = self.source.splits(self.benchmark, subset)
@@ -285,7 +291,19 @@ def _line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
 
 
+def _own_words(task: str) -> str:
+    """What of a task no version of lm-eval tells: our own file, or a user's with all that it may name beside it."""
+    file = _task_file(task)
+    if task.startswith("qllm:"):
+        return file.read_text()
+    if not Path(task).is_absolute():
+        return ""
+    beside = sorted(one for one in file.parent.glob("*") if one.suffix in (".yaml", ".py") or one == file)
+    return digest([[one.name, one.read_text()] for one in beside])
+
+
 def _task_file(task: str) -> Path:
+    """A task's file: of lm-eval's (relative to its ``tasks``), of ours (``qllm:``), or a user's (a full path)."""
     if task.startswith("qllm:"):
         return Path(__file__).parent / "tasks" / task.removeprefix("qllm:")
     spec = importlib.util.find_spec("lm_eval")

@@ -143,3 +143,64 @@ def test_the_files_of_the_tests_are_where_a_user_has_them(suite: Suite) -> None:
     below.mkdir()
     (below / "test_lambada.py").write_text("def test_lambada(gate):\n    gate('lambada')\n")
     suite.run(str(Path("suites/test_lambada.py")), regimes="same").assert_outcomes(passed=2)
+
+
+OWN_TASK = """
+task: own
+dataset_path: own/on-the-hub
+test_split: test
+output_type: loglikelihood
+doc_to_text: "{{text.split(' ')[:-1]|join(' ')}}"
+doc_to_target: " {{text.split(' ')[-1]}}"
+metric_list:
+  - metric: acc
+"""
+
+
+def own_task(suite: Suite) -> Path:
+    """A benchmark whose task file is the user's, at a full path; returns the file."""
+    suite.pytester.makeconftest(
+        """
+        from pathlib import Path
+
+        from pytest_qllm.benchmarks.benchmark import Benchmark
+
+        def pytest_qllm_benchmarks():
+            task = str(Path(__file__).parent / "tasks/own.yaml")
+            return [Benchmark("own", "domain", task, "acc", 120, 120, wheel=None, hub="own")]
+        """
+    )
+    (suite.path / "tasks").mkdir(exist_ok=True)
+    file = suite.path / "tasks/own.yaml"
+    file.write_text(OWN_TASK)
+    data = suite.own_data()
+    (data / "lambada").rename(data / "own")
+    suite.gates("own")
+    suite.options["regimes"] = "bnb-int8"
+    return file
+
+
+def test_a_task_file_of_the_users(suite: Suite) -> None:
+    own_task(suite)
+    suite.run().assert_outcomes(passed=2)
+    assert suite.verdicts["bnb-int8", "own"]["baseline"] == 0.9
+
+
+def test_what_the_user_edits_in_the_task_is_measured_again(suite: Suite) -> None:
+    file = own_task(suite)
+    suite.run()
+    suite.scored.clear()
+    suite.run()
+    assert suite.scored == []
+    file.write_text(OWN_TASK.replace("{{text.split(' ')[:-1]", "{{text.split(' ')[1:-1]"))
+    suite.run()
+    assert suite.scored
+    suite.scored.clear()
+    (file.parent / "helpers.py").write_text("def score():\n    return 1\n")
+    suite.run()
+    assert suite.scored
+
+
+def test_a_task_file_that_is_not_there(suite: Suite) -> None:
+    own_task(suite).unlink()
+    assert_refused(suite.run(), "own: no task file at", "tasks/own.yaml; expected one of lm-eval's, or a full path")
