@@ -110,13 +110,14 @@ class View:
         found: dict[str, set[str]] = {}
         for record in self.report.records:
             found.setdefault(record.dimension, set()).add(record.benchmark)
-        return {name: sorted(found[name], key=lambda one: (self._silent(one), one)) for name in sorted(found)}
+        return {name: sorted(found[name], key=lambda one: (self.is_silent(one), one)) for name in sorted(found)}
 
     @property
     def benchmarks(self) -> list[str]:
         return [name for names in self.dimensions.values() for name in names]
 
-    def _silent(self, benchmark: str) -> bool:
+    def is_silent(self, benchmark: str) -> bool:
+        """Whether no regime has a signal there."""
         signs = [cell.sign for (regime, name), cell in self.cells.items() if name == benchmark and regime != BASELINE]
         return bool(signs) and all(sign.kind == "none" for sign in signs)
 
