@@ -39,7 +39,11 @@ def summary(
     counts = Counter(record.standing for record in records if record.standing is not None)
     if counts:
         yield ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())), {"bold": True}
-        yield "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it", {}
+        share = ", % of the baseline's score" if any(record.is_relative for record in records) else ""
+        yield (
+            f"effect: points of accuracy{share}, or x the baseline's perplexity; a verdict is on its bounds, not on it",
+            {},
+        )
         for text in lines(records, alpha):
             yield text, {}
     yield from _since(records, regimes, width)
