@@ -102,11 +102,14 @@ class Previous:
         if reason:
             return replace(plain, reason=reason)
         before = self._column(record.benchmark, record.metric, items.BASELINE)
-        means = {"alpha": alpha, "relative": record.is_relative}
-        drift = None if isinstance(before, str) else _change(kind, before, baseline, common, **means)
+        relative = record.is_relative
+        drift = None
+        if not isinstance(before, str):
+            drift = _change(kind, before, baseline, common, alpha=alpha, relative=relative)
         if candidate is None:
             return replace(plain, baseline=drift)
-        trend = replace(plain, baseline=drift, regime=_change(kind, found, candidate, common, **means))
+        change = _change(kind, found, candidate, common, alpha=alpha, relative=relative)
+        trend = replace(plain, baseline=drift, regime=change)
         return _judged(trend, kind, record, *_pair(found, candidate, common))
 
     def _column(self, benchmark: str, metric: str, regime: str) -> _Column | str:
@@ -133,8 +136,8 @@ def _judged(trend: Trend, kind: Kind, record: Record, then: Sample, now: Sample)
     if lacks_signal(then, kind, record.tolerance, relative=relative, alpha=trend.alpha) is not None:
         reason = "it was too close to chance for these items to tell a loss"
         return replace(trend, verdict=str(Outcome.NO_SIGNAL), reason=reason)
-    errors = {"alpha": trend.alpha, "signal_alpha": trend.alpha}
-    verdict = judge(then, now, kind, record.tolerance, relative=relative, **errors)
+    alpha = trend.alpha
+    verdict = judge(then, now, kind, record.tolerance, alpha=alpha, signal_alpha=alpha, relative=relative)
     evidence = verdict.evidence
     return replace(
         trend,

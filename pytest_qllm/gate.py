@@ -248,11 +248,17 @@ def _hindrance(question: Question, baseline: Measurement, candidate: Measurement
     if question.behind is None:
         return None
     first, tolerance = question.behind
-    pair = [one.sample(first.accuracy) for one in (baseline, candidate)]
-    errors = {"alpha": alpha, "signal_alpha": question.design.alpha}
-    accuracy = judge(*pair, Kind.ACCURACY, tolerance.value, relative=tolerance.relative, **errors)
-    counts = (int(one.sample(first.informative).scores.sum()) for one in (baseline, candidate))
-    return bias_hindrance(accuracy, *counts)
+    accuracy = judge(
+        baseline.sample(first.accuracy),
+        candidate.sample(first.accuracy),
+        Kind.ACCURACY,
+        tolerance.value,
+        alpha=alpha,
+        signal_alpha=question.design.alpha,
+        relative=tolerance.relative,
+    )
+    before, after = (int(one.sample(first.informative).scores.sum()) for one in (baseline, candidate))
+    return bias_hindrance(accuracy, before, after)
 
 
 def _beside(question: Question, baseline: Measurement, candidate: Measurement) -> dict[str, Any] | None:

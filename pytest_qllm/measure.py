@@ -107,16 +107,15 @@ class Laboratory(Workshop):
             found = noise.of_choices(one, other, every, lengths, flips)
             if kind is Kind.ACCURACY:
                 return found
-            return noise.of_means(
-                *_scores(metric, first, again), found.largest, flips, found.expected_flips, len(items)
-            )
+            before, after = _scores(metric, first), _scores(metric, again)
+            return noise.of_means(before, after, found.largest, flips, found.expected_flips, len(items))
         differences = [
             sum(other.loglikelihoods) - sum(one.loglikelihoods) for one, other in zip(first, again, strict=True)
         ]
         if kind is Kind.ACCURACY:
             return noise.of_flips(differences, flips, len(items))
         largest, share = max(map(abs, differences)), flips / len(first)
-        return noise.of_means(*_scores(metric, first, again), largest, flips, share, len(items))
+        return noise.of_means(_scores(metric, first), _scores(metric, again), largest, flips, share, len(items))
 
     def _again(self, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[ItemScore]:
         """Scores of the first items by the baseline, each in other company than in its measurement."""
@@ -196,8 +195,8 @@ class Laboratory(Workshop):
         }
 
 
-def _scores(metric: str, *measured: Sequence[ItemScore]) -> list[list[float]]:
-    return [[score.metrics[metric] for score in some] for some in measured]
+def _scores(metric: str, measured: Sequence[ItemScore]) -> list[float]:
+    return [score.metrics[metric] for score in measured]
 
 
 def _has_flipped(one: ItemScore, other: ItemScore, metric: str) -> bool:

@@ -126,6 +126,6 @@ class Planner:
             if not laboratory.lacking(BASELINE, prepared, measured):
                 found = laboratory.measure(BASELINE, prepared, measured)
                 sample = replace(found, items=found.items[:planned]).sample(question.metric)
-                means = {"relative": question.relative, "alpha": question.design.alpha}
-                return lacks_signal(sample, kind, question.tolerance, **means) or ""
+                alpha, relative = question.design.alpha, question.relative
+                return lacks_signal(sample, kind, question.tolerance, relative=relative, alpha=alpha) or ""
         return None

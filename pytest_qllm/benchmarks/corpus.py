@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_qllm.verdict.corpus import CorpusMetric
+    from pytest_qllm.verdict.corpus import CorpusMetric, Floats
 
 CORPUS_METRICS = ("bleu", "chrf", "chrf++")
 """As lm-eval names them; it calls sacrebleu with these settings too."""
@@ -45,8 +45,8 @@ def corpus_metric(metric: str) -> CorpusMetric:
 
     scorer = _scorer(metric)
 
-    def score(parts: Any) -> Any:
-        sums = np.asarray(parts).sum(-2)
+    def score(parts: Floats) -> Floats:
+        sums = parts.sum(-2)
         rows = sums.reshape(-1, sums.shape[-1]).astype(np.int64).tolist()
         scores = [scorer._compute_score_from_stats(row).score / 100 for row in rows]
         return np.array(scores, dtype=np.float64).reshape(sums.shape[:-1])

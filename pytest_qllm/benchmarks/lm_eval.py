@@ -148,6 +148,7 @@ class LmEvalBenchmark:
         )
 
     def _score_generated(self, item: Item, made: Generated) -> ItemScore:
+        import numpy as np
         from lm_eval.api.instance import Instance
 
         task = self._task(item.subset)
@@ -165,7 +166,7 @@ class LmEvalBenchmark:
                 counts = statistics(name, results.get(name))
                 if counts is not None:
                     parts[f"{name}{suffix}"] = counts
-                    metrics[f"{name}{suffix}"] = float(corpus_metric(name)([counts]))  # of this item alone
+                    metrics[f"{name}{suffix}"] = float(corpus_metric(name)(np.array([counts])))  # of this item alone
         return ItemScore(
             item.id,
             made.text,

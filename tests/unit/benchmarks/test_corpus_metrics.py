@@ -37,7 +37,7 @@ def test_many_corpora_at_once(metric):
 @pytest.mark.parametrize("metric", CORPUS_METRICS)
 def test_several_references_and_a_list_of_one_prediction(metric):
     given = ([["boats at dawn", "the boats leave at dawn"], ["the boats leave at dawn"]],)
-    assert corpus_metric(metric)([statistics(metric, given[0])]) == pytest.approx(1.0)
+    assert corpus_metric(metric)(np.array([statistics(metric, given[0])])) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("given", [None, 1.0, "text", [], ["one"], ["one", "two", "three"]])
