@@ -18,6 +18,9 @@ from pytest_qllm.verdict.sample import Sample
 
 Floats = NDArray[np.float64]
 
+_ROUNDING = 1e-7
+"""Width of relative limits that is no more than rounding."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -87,6 +90,7 @@ def compare_relative(
     if kind is Kind.CORPUS:
         return _corpus(baseline, candidate, alpha, metric, generator, relative=True)
     base, cand = _units(baseline, baseline.scores), _units(baseline, candidate.scores)
+    spread = ""
     if kind in (Kind.ACCURACY, Kind.GRADED):
         plain = _TOOLS[kind](baseline, candidate, 0.0, alpha)
         n, clustered = len(baseline.ids), baseline.clusters is not None
@@ -98,14 +102,19 @@ def compare_relative(
     elif kind in (Kind.SOFT, Kind.MEAN):
         low, high = (ratio - 1 for ratio in mean_ratio_interval(base, cand, alpha))
         broken = mended = None
-        method, error = "Fieller, jackknife, Student's t", _student(baseline, candidate).error
+        found = _student(baseline, candidate)
+        method, error = "Fieller, jackknife, Student's t", found.error
+        if high - low > _ROUNDING or found.effect == 0:
+            spread = _no_spread(found, baseline)
+        else:
+            spread = "all units keep exactly the same share: there is no spread to judge it by"
     else:
         raise ValueError(f"a {kind} has no relative tolerance: its effect is a ratio")
     if base.effect <= 0:
         why = f"the baseline scores {base.effect:.3g}, of which no share can be lost"
         return Comparison(0.0, -inf, inf, None, None, inf, len(base), method, broken, mended, why)
     effect = cand.effect / base.effect - 1
-    return Comparison(effect, low, high, None, None, error / base.effect, len(base), method, broken, mended)
+    return Comparison(effect, low, high, None, None, error / base.effect, len(base), method, broken, mended, spread)
 
 
 def _corpus(

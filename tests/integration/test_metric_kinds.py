@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
 
@@ -79,7 +80,7 @@ HOOKS = """
 def continued(suite: Suite) -> Suite:
     """A task of the user's own: texts that are to be continued as the tiny model does, but for every tenth."""
     suite.more_regimes()
-    some = 'Regime("some", "noise", 8, backend="mine.noise", options={"noise": 0.1}),\n            ]'
+    some = 'Regime("some", "noise", 8, backend="mine.noise", options={"noise": 0.03}),\n            ]'
     hooks = textwrap.dedent(HOOKS).format(folder=f"{suite.path}/tasks/")
     suite.pytester.makeconftest(textwrap.dedent(MORE_REGIMES).replace("]\n", f"    {some}\n", 1) + hooks)
     tasks = suite.path / "tasks"
@@ -210,6 +211,11 @@ def test_a_bias_score_counts_where_the_accuracy_has_passed(continued: Suite) -> 
 
 
 def test_a_bias_score_of_few_answers_does_not_count(continued: Suite) -> None:
-    gate(continued, "bias", tolerance=0.06, items=96)
+    documents = (continued.path / "data/bias/test.jsonl").read_text()
+    write_documents(
+        continued.path / "data/bias/test.jsonl",
+        ({**json.loads(line), "known": at % 4 > 0} for at, line in enumerate(documents.splitlines())),
+    )
+    gate(continued, "bias", tolerance=0.06)
     continued.run().assert_outcomes(passed=1, failed=1)
-    assert "answers; at least 100 are needed in both models" in continued.verdicts["same", "bias"]["reason"]
+    assert "rests on 90 answers; at least 100 are needed in both models" in continued.verdicts["same", "bias"]["reason"]

@@ -123,6 +123,13 @@ class TestNoEmptyPass:
             assert verdict(kind, relative, nothing, other).outcome in (Outcome.INCONCLUSIVE, Outcome.NO_SIGNAL)
 
 
+@pytest.mark.parametrize("kind", [Kind.SOFT, Kind.MEAN])
+def test_the_same_share_of_every_item_is_no_spread(kind):
+    one, _ = pair(kind, 1)
+    found = verdict(kind, True, one, replace(one, scores=0.99 * one.scores))
+    assert (found.outcome, found.evidence.effect) == (Outcome.INCONCLUSIVE, pytest.approx(-0.01))
+
+
 def test_a_corpus_in_clusters_is_not_resampled_item_by_item():
     one, other = (replace(sample, clusters=("a", "b") * (N // 2)) for sample in pair(Kind.CORPUS, 1))
     found = verdict(Kind.CORPUS, False, one, other)
