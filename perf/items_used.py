@@ -4,8 +4,8 @@
     python perf/items_used.py r/qllm.json ...
 
 ``fixed`` is what a single look with errors of 5 % both ways takes to tell no loss from the tolerance, by the spread
-that the test saw. Where the items ended before a test was decided (INCONCLUSIVE) its ratio says how many there were, and
-not what stopping early saves: such a test is listed, and left out of the first median.
+that the test saw. Where the items ended before a test was decided (INCONCLUSIVE) its ratio says how many there were,
+and not what stopping early saves: such a test is listed, and left out of the first median.
 """
 
 from __future__ import annotations

@@ -70,9 +70,6 @@ class TestLines:
 
 
 class TestPooled:
-    def test_grades_are_not_pooled_with_accuracies(self):
-        assert pooled([ONE, replace(PASS, metric="rougeL", broken=None, mended=None)]) == []
-
     def test_a_dimension_at_a_fixed_number_of_items(self):
         (row,) = pooled([ONE, OTHER, PASS, NO_SIGNAL])
         assert (row.regime, row.dimension, row.benchmarks) == ("bnb-nf4", "knowledge", ["arc_easy", "piqa", "sciq"])
@@ -109,8 +106,9 @@ class TestPooled:
     def test_one_that_stopped_early_spoils_the_dimension(self):
         assert pooled([ONE, OTHER, replace(PASS, n=80)]) == []
 
-    def test_probabilities_are_not_pooled_with_accuracies(self):
-        assert pooled([ONE, replace(OTHER, metric="prob")]) == []
+    @pytest.mark.parametrize("metric", ["prob", "rougeL", "bleu"])
+    def test_other_scores_are_not_pooled_with_accuracies(self, metric):
+        assert pooled([ONE, replace(OTHER, metric=metric, broken=None, mended=None)]) == []
 
 
 def test_the_report_has_it_all():
