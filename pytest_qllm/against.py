@@ -89,6 +89,9 @@ class Previous:
             alpha=alpha,
             differs=_differences(told, record.provenance),
         )
+        if kind == "corpus":
+            reason = f"{record.metric} is a score of all texts together, and no text's own are kept to compare"
+            return replace(plain, reason=reason, differs=())
         sample = baseline if candidate is None else candidate
         found = self._column(record.benchmark, record.metric, record.regime)
         if isinstance(found, str):
@@ -99,10 +102,14 @@ class Previous:
         if reason:
             return replace(plain, reason=reason)
         before = self._column(record.benchmark, record.metric, items.BASELINE)
-        drift = None if isinstance(before, str) else _change(kind, before, baseline, common, alpha)
+        relative = record.is_relative
+        drift = None
+        if not isinstance(before, str):
+            drift = _change(kind, before, baseline, common, alpha=alpha, relative=relative)
         if candidate is None:
             return replace(plain, baseline=drift)
-        trend = replace(plain, baseline=drift, regime=_change(kind, found, candidate, common, alpha))
+        change = _change(kind, found, candidate, common, alpha=alpha, relative=relative)
+        trend = replace(plain, baseline=drift, regime=change)
         return _judged(trend, kind, record, *_pair(found, candidate, common))
 
     def _column(self, benchmark: str, metric: str, regime: str) -> _Column | str:
@@ -125,10 +132,12 @@ def _judged(trend: Trend, kind: Kind, record: Record, then: Sample, now: Sample)
     from pytest_qllm.verdict.verdict import Outcome, judge, lacks_signal
 
     assert record.tolerance is not None
-    if lacks_signal(then, kind, record.tolerance, alpha=trend.alpha) is not None:
+    relative = record.is_relative
+    if lacks_signal(then, kind, record.tolerance, relative=relative, alpha=trend.alpha) is not None:
         reason = "it was too close to chance for these items to tell a loss"
         return replace(trend, verdict=str(Outcome.NO_SIGNAL), reason=reason)
-    verdict = judge(then, now, kind, record.tolerance, alpha=trend.alpha, signal_alpha=trend.alpha)
+    alpha = trend.alpha
+    verdict = judge(then, now, kind, record.tolerance, alpha=alpha, signal_alpha=alpha, relative=relative)
     evidence = verdict.evidence
     return replace(
         trend,
@@ -139,16 +148,21 @@ def _judged(trend: Trend, kind: Kind, record: Record, then: Sample, now: Sample)
     )
 
 
-def _change(kind: Kind, then: _Column, now: Sample, common: Sequence[int], alpha: float) -> Change | None:
+def _change(
+    kind: Kind, then: _Column, now: Sample, common: Sequence[int], *, alpha: float, relative: bool
+) -> Change | None:
     """The effect with its limits; None where the previous release lacks one of the items."""
-    from pytest_qllm.verdict.compare import compare
+    from pytest_qllm.verdict.compare import compare, compare_relative
     from pytest_qllm.verdict.verdict import mean_score
 
     if any(now.ids[at] not in then.scores for at in common):
         return None
     before, after = _pair(then, now, common)
-    # The tolerance moves the p-values alone, which are not used here.
-    found = compare(kind, before, after, 1.0 if kind.scale == "ratio" else 0.0, alpha)
+    if relative:
+        found = compare_relative(kind, before, after, alpha)
+    else:
+        # The tolerance moves the p-values alone, which are not used here.
+        found = compare(kind, before, after, 1.0 if kind.scale == "ratio" else 0.0, alpha)
     return Change(
         len(common),
         mean_score(before, kind),

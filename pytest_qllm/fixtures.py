@@ -58,7 +58,12 @@ class GateFixture:
         self.called = False
 
     def __call__(
-        self, benchmark: str, *, metric: str | None = None, items: int | None = None, tolerance: float | None = None
+        self,
+        benchmark: str,
+        *,
+        metric: str | None = None,
+        items: int | None = None,
+        tolerance: float | str | None = None,
     ) -> Record:
         """The regime's verdict on a benchmark, or the baseline's record.
 
@@ -66,7 +71,8 @@ class GateFixture:
             benchmark: name in the catalog.
             metric: on which the verdict is; the benchmark's own by default.
             items: how many are measured.
-            tolerance: what may be lost; a proportion, or a ratio of perplexities.
+            tolerance: what may be lost: a proportion, a ratio of perplexities, or the share of the baseline's score
+                that has to be kept, such as ``"99%"``.
         """
 
         def question(regime: Regime) -> Question:

@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pytest_qllm import kernel
 from pytest_qllm import plan as plans
 from pytest_qllm.against import Previous
 from pytest_qllm.answers import texts_of
-from pytest_qllm.benchmarks.benchmark import Benchmark, kind_of_metric
+from pytest_qllm.benchmarks.benchmark import Behind, Benchmark
+from pytest_qllm.benchmarks.corpus import corpus_metric
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.measurement import Measurement
@@ -19,21 +22,42 @@ from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.items import Scores
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.record import Record
+from pytest_qllm.verdict.bias import bias_hindrance
+from pytest_qllm.verdict.corpus import CorpusMetric
 from pytest_qllm.verdict.expected import Expected, accept
 from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, looks
+from pytest_qllm.verdict.tolerance import Tolerance
 from pytest_qllm.verdict.trial import conduct
-from pytest_qllm.verdict.verdict import Evidence, Kind, Outcome, Sample, Verdict, check, judge, lacks_signal, mean_score
+from pytest_qllm.verdict.verdict import (
+    Evidence,
+    Kind,
+    Outcome,
+    Sample,
+    Scale,
+    Verdict,
+    check,
+    judge,
+    lacks_signal,
+    mean_score,
+)
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
 
 
+_RESAMPLING = 0
+"""Seed of a corpus metric's resamples: the same scores always have the same limits."""
 _NOISE = "the baseline's own score moves by that when only its batches change; use more items or a wider tolerance"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a test asks: is this benchmark's metric within the tolerance, on so many items at most?"""
+    """What a test asks: is this benchmark's metric within the tolerance, on so many items at most?
+
+    Attributes:
+        relative: whether the tolerance is a share of the baseline's score ("keep 99 %": 0.01).
+        behind: of a bias score, what has to hold first, and the tolerance of that accuracy.
+    """
 
     benchmark: Benchmark
     metric: str
@@ -43,10 +67,35 @@ class Question:
     expected: Expected | None = None
     asked: bool = False
     """Whether the number of items is the user's own words, and not the benchmark's: then all of them are planned."""
+    relative: bool = False
+    behind: tuple[Behind, Tolerance] | None = None
 
     @property
     def kind(self) -> Kind:
-        return kind_of_metric(self.metric)
+        return self.benchmark.kind_of(self.metric)
+
+    @property
+    def scale(self) -> Scale:
+        return Scale.RELATIVE if self.relative else self.kind.scale
+
+    @property
+    def of_corpus(self) -> CorpusMetric | None:
+        """The function of all items at once, where the metric is one."""
+        return corpus_metric(self.metric.partition(",")[0]) if self.kind is Kind.CORPUS else None
+
+    def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
+        """The verdict at a look with that one-sided error."""
+        return judge(
+            baseline,
+            candidate,
+            self.kind,
+            self.tolerance,
+            alpha=alpha,
+            signal_alpha=self.design.alpha,
+            relative=self.relative,
+            metric=self.of_corpus,
+            generator=np.random.default_rng(_RESAMPLING),
+        )
 
 
 class Gate:
@@ -94,8 +143,9 @@ class Gate:
         design = question.design
         kind = question.kind
         means = (kind, len(items), question.tolerance, regime.judged_bits, design)
-        planned = len(items) if question.asked else plans.planned_items(*means, question.benchmark.chunk)
-        undecidable = plans.undecidable(*means)
+        relative, chunk = question.relative, question.benchmark.chunk
+        planned = len(items) if question.asked else plans.planned_items(*means, chunk, relative=relative)
+        undecidable = plans.undecidable(*means, relative=relative)
         if undecidable:
             self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None
@@ -105,18 +155,24 @@ class Gate:
             """The baseline goes ahead; where it cannot carry a verdict so far, the candidate is not measured."""
             nonlocal record
             first = items[: look.items]
-            baseline = laboratory.measure(self.baseline, prepared, first).sample(question.metric)
+            measured = laboratory.measure(self.baseline, prepared, first)
+            baseline = measured.sample(question.metric)
             record = self._record(regime, question, baseline, laboratory.provenance(regime, prepared))
             noise = laboratory.noise(prepared, first, question.metric)
+            if question.relative and record.baseline > 0:
+                noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
-            reason = lacks_signal(baseline, kind, question.tolerance, alpha=design.alpha)
+            reason = lacks_signal(baseline, kind, question.tolerance, relative=question.relative, alpha=design.alpha)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:
                 reason = f"the tolerance is smaller than the noise floor of {record.amount(noise.floor)}: {_NOISE}"
                 return Verdict(Outcome.INCONCLUSIVE, question.tolerance, None, reason)
-            candidate = laboratory.measure(regime, prepared, first).sample(question.metric)
-            return judge(baseline, candidate, kind, question.tolerance, alpha=look.alpha, signal_alpha=design.alpha)
+            other = laboratory.measure(regime, prepared, first)
+            reason = _hindrance(question, measured, other, look.alpha)
+            if reason is not None:
+                return Verdict(Outcome.INCONCLUSIVE, question.tolerance, None, reason)
+            return question.judge(baseline, other.sample(question.metric), look.alpha)
 
         places = looks(planned, question.benchmark.chunk, design, kind.first_look)
         verdict = conduct(places, judge_at, design)
@@ -136,6 +192,8 @@ class Gate:
         if kind.has_chance:
             first = laboratory.measure(self.baseline, prepared, items[: answer.n]).sample(question.metric)
             most = float(first.scores.mean() - first.chance.mean())
+            if question.relative:
+                most /= float(first.scores.mean())
         return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
 
     def _itemized(self, record: Record, question: Question, baseline: Sample, candidate: Sample | None) -> Record:
@@ -182,12 +240,30 @@ class Gate:
             benchmark=benchmark.name,
             dimension=benchmark.dimension,
             metric=question.metric,
-            scale=str(question.kind.scale),
+            scale=str(question.scale),
             n=len(baseline.ids),
-            baseline=mean_score(baseline, question.kind),
+            baseline=mean_score(baseline, question.kind, question.of_corpus),
             tolerance=None if regime.is_baseline else question.tolerance,
             provenance=provenance,
         )
+
+
+def _hindrance(question: Question, baseline: Measurement, candidate: Measurement, alpha: float) -> str | None:
+    """Why a bias score may not be judged at this look; None where it may, and for every other metric."""
+    if question.behind is None:
+        return None
+    first, tolerance = question.behind
+    accuracy = judge(
+        baseline.sample(first.accuracy),
+        candidate.sample(first.accuracy),
+        Kind.ACCURACY,
+        tolerance.value,
+        alpha=alpha,
+        signal_alpha=question.design.alpha,
+        relative=tolerance.relative,
+    )
+    before, after = (int(one.sample(first.informative).scores.sum()) for one in (baseline, candidate))
+    return bias_hindrance(accuracy, before, after)
 
 
 def _beside(question: Question, baseline: Measurement, candidate: Measurement) -> dict[str, Any] | None:

@@ -17,14 +17,15 @@ from pytest_qllm.speed import Speeds
 from pytest_qllm.store import Count, digest
 from pytest_qllm.verdict import noise
 from pytest_qllm.verdict.fidelity import Fidelity, summarize
+from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.noise import NoiseFloor
 from pytest_qllm.workshop import BASELINE, Workshop, engine_version
 
 if TYPE_CHECKING:
     from pytest_qllm.benchmarks.benchmark import Benchmark
 
-SCORES = 2
-"""Part of the store's key: counted up whenever there are other metrics of the same answers (2: ``prob``)."""
+SCORES = 3
+"""Part of the store's key: counted up whenever there are other metrics of the same answers (3: BLEU and chrF)."""
 
 NOISE_ITEMS = 8
 NOISE_ITEMS_LONG = 2
@@ -108,21 +109,23 @@ class Laboratory(Workshop):
         if _are_texts(items):
             totals, repeated = ([sum(score.loglikelihoods) for score in scores] for scores in (first, again))
             return noise.of_perplexity(totals, repeated, [sum(score.tokens) for score in first])
-        if items[0].output_type == "multiple_choice":
+        kind = benchmark.benchmark.kind_of(metric)
+        if items[0].output_type == "multiple_choice" and kind in (Kind.ACCURACY, Kind.SOFT):
             normalized = metric == "acc_norm"
             lengths = [[len(text.lstrip()) if normalized else 1 for _, text in item.requests] for item in items]
             one, other, every = ([score.loglikelihoods for score in some] for some in (first, again, baseline))
             found = noise.of_choices(one, other, every, lengths, flips)
-            if metric == PROB:
-                of_first, of_again = ([score.metrics[PROB] for score in some] for some in (first, again))
-                return noise.of_probabilities(
-                    of_first, of_again, found.largest, flips, found.expected_flips, len(items)
-                )
-            return found
+            if kind is Kind.ACCURACY:
+                return found
+            before, after = _scores(metric, first), _scores(metric, again)
+            return noise.of_means(before, after, found.largest, flips, found.expected_flips, len(items))
         differences = [
             sum(other.loglikelihoods) - sum(one.loglikelihoods) for one, other in zip(first, again, strict=True)
         ]
-        return noise.of_flips(differences, flips, len(items))
+        if kind is Kind.ACCURACY:
+            return noise.of_flips(differences, flips, len(items))
+        largest, share = max(map(abs, differences)), flips / len(first)
+        return noise.of_means(_scores(metric, first), _scores(metric, again), largest, flips, share, len(items))
 
     def _again(self, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> list[ItemScore]:
         """Scores of the first items by the baseline, each in other company than in its measurement."""
@@ -202,6 +205,10 @@ class Laboratory(Workshop):
             "engine": engine_version(),
             "scores": SCORES,
         }
+
+
+def _scores(metric: str, measured: Sequence[ItemScore]) -> list[float]:
+    return [score.metrics[metric] for score in measured]
 
 
 def _has_flipped(one: ItemScore, other: ItemScore, metric: str) -> bool:

@@ -27,6 +27,7 @@ class ItemScore:
         subset: the subset that the item is from, a stratum and no cluster: all of a benchmark's subsets are asked, so
             that items are independent within them.
         hit_limit: whether a generation was ended by its limit of tokens.
+        parts: of each corpus metric, the item's counts; its ``metrics`` then has the score of this item alone.
     """
 
     id: str
@@ -38,6 +39,7 @@ class ItemScore:
     cluster: str | None = None
     hit_limit: bool = False
     subset: str | None = None
+    parts: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -62,6 +64,7 @@ class Measurement:
         if lacking:
             known = ", ".join(sorted(lacking[0].metrics)) or "none"
             raise QllmError(f"{self.benchmark} has no metric {metric!r}; measured: {known}")
+        parts = [item.parts[metric] for item in self.items if metric in item.parts]
         clusters = tuple(item.cluster or item.id for item in self.items)
         is_perplexity = metric == "perplexity"
         return Sample(
@@ -70,4 +73,5 @@ class Measurement:
             weights=np.array([sum(item.tokens) if is_perplexity else 1 for item in self.items], dtype=np.float64),
             chance=np.array([item.chance for item in self.items], dtype=np.float64),
             clusters=clusters if len(set(clusters)) < len(clusters) else None,
+            parts=np.array(parts, dtype=np.float64) if parts and len(parts) == len(self.items) else None,
         )

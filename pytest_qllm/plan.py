@@ -64,21 +64,33 @@ LEAST = 80
 """Items that are planned at least: what a width is expected to do is no more than a guess."""
 
 
-def planned_items(kind: Kind, available: int, tolerance: float, bits: int, design: Design, chunk: int) -> int:
+def is_known(kind: Kind, *, relative: bool) -> bool:
+    """Whether the power of a test is known before: answers flip at a rate that the width tells, other scores do not.
+
+    Of a relative tolerance it is not, for it says nothing in points before the baseline's score is known.
+    """
+    return kind is Kind.ACCURACY and not relative
+
+
+def planned_items(
+    kind: Kind, available: int, tolerance: float, bits: int, design: Design, chunk: int, *, relative: bool = False
+) -> int:
     """Items that a test may use: as many as its tolerance needs at the width's flips, if there are so many.
 
     A plan that is larger than it has to be spends its error late, and then uses more items. Whole chunks, which are
     what is measured together, are taken where there are enough items.
     """
-    if kind is not Kind.ACCURACY:
+    if not is_known(kind, relative=relative):
         return available
     planned = max(LEAST, power_of(available, tolerance, bits, design).planned)
     return min(available, -(-planned // chunk) * chunk)
 
 
-def undecidable(kind: Kind, available: int, tolerance: float, bits: int, design: Design) -> str:
+def undecidable(
+    kind: Kind, available: int, tolerance: float, bits: int, design: Design, *, relative: bool = False
+) -> str:
     """Why the tolerance cannot be decided with the items at hand; empty where it can, or where power is unknown."""
-    if kind is not Kind.ACCURACY:
+    if not is_known(kind, relative=relative):
         return ""
     found = power_of(available, tolerance, bits, design)
     if found.decidable:
@@ -99,7 +111,7 @@ class Plan:
         available: items that there are of these; None before the data are here.
         planned: items used at most; without early stopping all are.
         advice: how to get more items.
-        power: None for the baseline, and where no flip rate is expected (perplexities).
+        power: None for the baseline, and where no flip rate is expected (any but an accuracy, relative tolerances).
         signal: why the baseline's scores cannot carry a verdict; empty where they can, None where they are not known.
         stored: items whose scores are in the store already; None where the checkpoint is not here to tell.
         tokens: that are still to be computed, at most; None before the data are here.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from pytest_qllm.gate import Question
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.models.source import AbsentError, Checkpoint, parameters
-from pytest_qllm.plan import Plan, planned_items, power_of
+from pytest_qllm.plan import Plan, is_known, planned_items, power_of
 from pytest_qllm.regimes.regime import Regime
-from pytest_qllm.verdict.verdict import Kind, lacks_signal
+from pytest_qllm.verdict.verdict import lacks_signal
 from pytest_qllm.workload import Workload
 from pytest_qllm.workshop import BASELINE
 
@@ -53,9 +53,10 @@ class Planner:
         planned, power = available, None
         if not regime.is_baseline:
             chunk = question.benchmark.chunk
+            means = (kind, available, question.tolerance, regime.judged_bits, question.design, chunk)
             if not question.asked:
-                planned = planned_items(kind, available, question.tolerance, regime.judged_bits, question.design, chunk)
-            if kind is Kind.ACCURACY:
+                planned = planned_items(*means, relative=question.relative)
+            if is_known(kind, relative=question.relative):
                 power = power_of(available, question.tolerance, regime.judged_bits, question.design)
         plan = Plan(
             model=self.model,
@@ -63,7 +64,7 @@ class Planner:
             bits=regime.judged_bits,
             benchmark=benchmark.name,
             metric=question.metric,
-            scale=str(kind.scale),
+            scale=str(question.scale),
             tolerance=None if regime.is_baseline else question.tolerance,
             asked=question.items,
             available=None if items is None else available,
@@ -125,5 +126,6 @@ class Planner:
             if not laboratory.lacking(BASELINE, prepared, measured):
                 found = laboratory.measure(BASELINE, prepared, measured)
                 sample = replace(found, items=found.items[:planned]).sample(question.metric)
-                return lacks_signal(sample, kind, question.tolerance, alpha=question.design.alpha) or ""
+                alpha, relative = question.design.alpha, question.relative
+                return lacks_signal(sample, kind, question.tolerance, relative=relative, alpha=alpha) or ""
         return None

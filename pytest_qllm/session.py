@@ -73,14 +73,14 @@ class Session:
         benchmark_name: str,
         metric: str | None,
         items: int | None,
-        tolerance: float | None,
+        tolerance: float | str | None,
     ) -> Question:
         """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
-        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog, table_of
+        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
         from pytest_qllm.gate import Question
         from pytest_qllm.verdict.expected import ExpectedLosses
         from pytest_qllm.verdict.sequential import Design
-        from pytest_qllm.verdict.tolerance import Tolerances, check
+        from pytest_qllm.verdict.tolerance import WITHOUT_DEFAULT, Tolerance, Tolerances, check
 
         added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
         catalog = BenchmarkCatalog(added)
@@ -89,12 +89,15 @@ class Session:
         tables = Tolerances.from_toml(
             self.settings.tolerances, [one.name for one in catalog], self.settings.tolerances_file
         )
-        kind = table_of(metric)
-        allowed = tables.of(benchmark.name, kind, regime.judged_bits)
-        marked = _marked_tolerance(node, regime.judged_bits)
-        for given in (marked, tolerance):
-            if given is not None:
-                allowed = check(given, kind, f"{node.name}")
+        kind = benchmark.table_of(metric)
+        given = (tolerance, _marked_tolerance(node, regime.judged_bits))
+        words = [check(word, kind, node.name) for word in given if word is not None]
+        if words:
+            allowed = words[0]
+        elif regime.is_baseline and kind in WITHOUT_DEFAULT:
+            allowed = Tolerance(0.0)  # of nobody: it is measured whether or not there is a word on what others may lose
+        else:
+            allowed = tables.of(benchmark.name, kind, regime.judged_bits, own=kind == benchmark.kind)
         marked_items = _marked_items(node)
         count = items if items is not None else self._items(benchmark) if marked_items is None else marked_items
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
@@ -112,7 +115,18 @@ class Session:
         # A bound is for the benchmark's own kind of metric: points of accuracy are none of probability.
         expected = losses.of(regime.name, benchmark.name, allowed) if kind == benchmark.kind else None
         asked = items is not None or marked_items is not None
-        return Question(benchmark, metric, count, allowed, design, expected, asked)
+        behind = benchmark.behind.get(metric)
+        return Question(
+            benchmark,
+            metric,
+            count,
+            allowed.value,
+            design,
+            expected,
+            asked,
+            allowed.relative,
+            None if behind is None else (behind, tables.of(benchmark.name, "accuracy", regime.bits, own=False)),
+        )
 
     def _items(self, benchmark: Benchmark) -> int:
         from pytest_qllm.models.source import DEFAULT
@@ -373,7 +387,7 @@ def _marked_items(node: pytest.Item) -> int | None:
     return marker.args[0]  # type: ignore[no-any-return]
 
 
-def _marked_tolerance(node: pytest.Item, bits: int) -> float | None:
+def _marked_tolerance(node: pytest.Item, bits: int) -> float | str | None:
     marker = node.get_closest_marker("qllm_tolerance")
     if marker is None:
         return None

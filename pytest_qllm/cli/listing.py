@@ -69,8 +69,8 @@ def _needs(regime: Regime) -> str:
     return missing if missing is not None else ("a CUDA device" if regime.needs_device() else "")
 
 
-def effective_tolerances(file: Path) -> dict[str, dict[str, float]]:
-    """Tolerance of every benchmark by width, as a session with this file would apply it."""
+def effective_tolerances(file: Path) -> dict[str, dict[str, float | str]]:
+    """Tolerance of every benchmark, and of ``prob``, by width, as a session with this file would apply it."""
     from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
     from pytest_qllm.options import read_tolerances
     from pytest_qllm.verdict.tolerance import Tolerances
@@ -80,8 +80,8 @@ def effective_tolerances(file: Path) -> dict[str, dict[str, float]]:
     tolerances = Tolerances.from_toml(given, [benchmark.name for benchmark in catalog], str(file))
     widths = sorted({width for table in tolerances.tables.values() for width in table}, reverse=True)
     return {
-        benchmark.name: {str(bits): tolerances.of(benchmark.name, benchmark.kind, bits) for bits in widths}
-        for benchmark in catalog
+        name: {str(bits): tolerances.of(name, kind, bits).written for bits in widths}
+        for name, kind in [*((benchmark.name, benchmark.kind) for benchmark in catalog), ("prob", "prob")]
     }
 
 
@@ -124,14 +124,14 @@ def _print_list(content: dict[str, list[dict[str, Any]]]) -> None:
     console.print(regimes, "", benchmarks, markup=False)
 
 
-def _print_tolerances(table: dict[str, dict[str, float]], file: Path) -> None:
+def _print_tolerances(table: dict[str, dict[str, float | str]], file: Path) -> None:
     source = f"{file} over the defaults" if file.is_file() else "the defaults"
     print(f"what may be lost against fp16, by bits ({source}); a difference of proportions, or a ratio of perplexities")
     widths = list(next(iter(table.values())))
     name_width = max(map(len, table))
     print("  ".join(["benchmark".ljust(name_width), *(f"{bits:>6}" for bits in widths)]))
     for name, row in table.items():
-        print("  ".join([name.ljust(name_width), *(f"{row[bits]:6g}" for bits in widths)]))
+        print("  ".join([name.ljust(name_width), *(f"{row[bits]!s:>6}" for bits in widths)]))
 
 
 def _print_expected(losses: list[dict[str, Any]]) -> None:

@@ -20,7 +20,9 @@ def headline(record: Record, expected: Acceptance) -> str:
 
 def line(record: Record, expected: Acceptance) -> str:
     """Verdict, figures and reason in one line: what pytest shows of an xfail."""
-    figures = f"{record.outcome} {record.change(record.effect)}{'' if record.is_ratio else ' points'}"
+    figures = (
+        f"{record.outcome} {record.change(record.effect)}{'' if record.is_ratio or record.is_relative else ' points'}"
+    )
     if record.ci is not None:
         figures += " between {} and {}".format(*map(record.change, record.ci))
     if expected.outcome == Standing.XPASS:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.multiplicity import Stratum, all_pass_p_value, holm, pool
 from pytest_qllm.verdict.paired import ALPHA
@@ -68,7 +67,7 @@ def pooled(records: Sequence[Record]) -> list[PooledRow]:
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
-        if record.ci is not None and record.scale == Scale.DIFFERENCE and record.metric != PROB:
+        if record.ci is not None and record.scale == Scale.DIFFERENCE and record.broken is not None:
             groups[record.regime, record.dimension].append(record)
     return [row for _, group in sorted(groups.items()) if (row := _row(group)) is not None]
 

@@ -74,7 +74,8 @@ def _row(plan: Plan) -> tuple[str, ...]:
     power = plan.power
     allowed = "-"
     if plan.tolerance is not None:
-        allowed = f"x{plan.tolerance:.4g}" if plan.scale == "ratio" else _points(plan.tolerance)
+        share = f"{100 * plan.tolerance:.3g} %" if plan.scale == "relative" else _points(plan.tolerance)
+        allowed = f"x{plan.tolerance:.4g}" if plan.scale == "ratio" else share
     items = f"{plan.planned} of {plan.at_hand}{'?' if plan.available is None else ''}"
     decides = "-" if plan.tolerance is None else "?" if power is None and not plan.signal else ""
     decides = decides or ("no" if plan.undecided() else "yes")
@@ -102,6 +103,8 @@ def _legend(plans: Sequence[Plan]) -> Iterator[str]:
     yield "items and tokens are the most that it takes: a test that is plain earlier stops earlier"
     if any(plan.scale == "ratio" and plan.tolerance is not None for plan in plans):
         yield "power is not planned for perplexities: how much a quantized model's documents differ is not known before"
+    if any(plan.scale != "ratio" and plan.tolerance is not None and plan.power is None for plan in plans):
+        yield "power is planned for accuracies in points; of other scores, and shares of the baseline, it is not known"
     unknown = sorted({plan.benchmark for plan in plans if plan.power is not None and plan.signal is None})
     if unknown:
         yield f"NO_SIGNAL unknown before the baseline is measured: {', '.join(unknown)}"

@@ -99,6 +99,10 @@ class Record:
         return self.scale == Scale.RATIO
 
     @property
+    def is_relative(self) -> bool:
+        return self.scale == Scale.RELATIVE
+
+    @property
     def trend(self) -> Trend | None:
         return None if self.against is None else Trend.from_json(self.against)
 
@@ -112,14 +116,14 @@ class Record:
         return f"{value:.2f}" if self.is_ratio else f"{100 * value:.1f} %"
 
     def change(self, value: float | None) -> str:
-        """An effect or a bound for people: ``-2.5`` points, or ``x1.27``."""
+        """An effect or a bound for people: ``-2.5`` points, ``-2.5 %`` of the baseline's score, or ``x1.27``."""
         if value is None or not isfinite(value):
             return "unbounded"
-        return f"x{value:.3g}" if self.is_ratio else f"{100 * value:+.1f}"
+        return f"x{value:.3g}" if self.is_ratio else f"{100 * value:+.1f}{' %' if self.is_relative else ''}"
 
     def amount(self, value: float) -> str:
-        """A tolerance or a noise floor for people: ``3 points``, or ``x1.03``."""
-        return f"x{value:.4g}" if self.is_ratio else f"{100 * value:.3g} points"
+        """A tolerance or a noise floor for people: ``3 points``, ``1 %`` of the baseline's score, or ``x1.03``."""
+        return f"x{value:.4g}" if self.is_ratio else f"{100 * value:.3g} {'%' if self.is_relative else 'points'}"
 
     def cell(self) -> str:
         """One cell of the summary."""
@@ -142,7 +146,8 @@ class Record:
             return f"{subject}: {self.reason}\n  rerun       {rerun}"
         why = known_loss.headline(self, self.expected) if self.expected is not None else ""
         why = "; ".join(text for text in (self.reason, why) if text) or self._sentence(outcome)
-        unit = "of the baseline's perplexity" if self.is_ratio else "points"
+        whole = "perplexity" if self.is_ratio else "score"
+        unit = f"of the baseline's {whole}" if self.is_ratio or self.is_relative else "points"
         allowed = self.change(self.tolerance if self.is_ratio else -self.tolerance)
         low, high = map(self.change, self.ci)
         lines = [

@@ -15,7 +15,7 @@ from pytest_qllm.report.record import Record
 from pytest_qllm.report.style import MARKS, Line, Span, line, wrapped
 from pytest_qllm.verdict.paired import ALPHA
 
-EFFECT = "effect: points of accuracy, or x the baseline's perplexity; a verdict is on its bounds, not on it"
+EFFECT = "effect: points of accuracy{}, or x the baseline's perplexity; a verdict is on its bounds, not on it"
 
 
 def summary(
@@ -46,7 +46,8 @@ def summary(
     if counts:
         yield line("")
         yield _counted(counts)
-        yield from wrapped(EFFECT, width)
+        share = ", % of the baseline's score" if any(record.is_relative for record in records) else ""
+        yield from wrapped(EFFECT.format(share), width)
         rows = pooled(records)
         listed = {row.line() for row in rows}
         for text in lines(records, alpha):

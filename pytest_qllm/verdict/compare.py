@@ -18,6 +18,9 @@ from pytest_qllm.verdict.sample import Sample
 
 Floats = NDArray[np.float64]
 
+_ROUNDING = 1e-7
+"""Width of relative limits that is no more than rounding."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -66,23 +69,28 @@ def compare(
         ValueError: if a corpus metric comes without its function or its generator.
     """
     if kind is Kind.CORPUS:
-        if metric is None or generator is None or baseline.parts is None or candidate.parts is None:
-            raise ValueError("a corpus metric needs its function, a generator and the statistics of each item")
-        effect, low, high, error = corpus_interval(baseline.parts, candidate.parts, metric, alpha, generator)
-        why = "" if isfinite(low) else "no resample differs: there is no spread to judge the difference by"
-        return Comparison(
-            effect, low, high, None, None, error, len(baseline.ids), "paired bootstrap, BCa", None, None, why
-        )
+        return _corpus(baseline, candidate, alpha, metric, generator, relative=False)
     return _TOOLS[kind](baseline, candidate, tolerance, alpha)
 
 
-def compare_relative(kind: Kind, baseline: Sample, candidate: Sample, alpha: float) -> Comparison:
-    """The loss as a share of the baseline's own score, which is uncertain too (Fieller).
+def compare_relative(
+    kind: Kind,
+    baseline: Sample,
+    candidate: Sample,
+    alpha: float,
+    *,
+    metric: CorpusMetric | None = None,
+    generator: np.random.Generator | None = None,
+) -> Comparison:
+    """The loss as a share of the baseline's own score, which is uncertain too (Fieller; a corpus metric: resampled).
 
     Raises:
-        ValueError: for a kind whose effect is a ratio already, or that is no mean.
+        ValueError: for a kind whose effect is a ratio already, or a corpus metric without function or generator.
     """
+    if kind is Kind.CORPUS:
+        return _corpus(baseline, candidate, alpha, metric, generator, relative=True)
     base, cand = _units(baseline, baseline.scores), _units(baseline, candidate.scores)
+    spread = ""
     if kind in (Kind.ACCURACY, Kind.GRADED):
         plain = _TOOLS[kind](baseline, candidate, 0.0, alpha)
         n, clustered = len(baseline.ids), baseline.clusters is not None
@@ -94,13 +102,43 @@ def compare_relative(kind: Kind, baseline: Sample, candidate: Sample, alpha: flo
     elif kind in (Kind.SOFT, Kind.MEAN):
         low, high = (ratio - 1 for ratio in mean_ratio_interval(base, cand, alpha))
         broken = mended = None
-        method, error = "Fieller, jackknife, Student's t", _student(baseline, candidate).error
+        found = _student(baseline, candidate)
+        method, error = "Fieller, jackknife, Student's t", found.error
+        if high - low > _ROUNDING or found.effect == 0:
+            spread = _no_spread(found, baseline)
+        else:
+            spread = "all units keep exactly the same share: there is no spread to judge it by"
     else:
-        raise ValueError(f"a {kind} has no relative tolerance: its effect is a ratio or no mean")
+        raise ValueError(f"a {kind} has no relative tolerance: its effect is a ratio")
     if base.effect <= 0:
-        return Comparison(0.0, -inf, inf, None, None, inf, len(base), method, broken, mended, "the baseline scores 0")
+        why = f"the baseline scores {base.effect:.3g}, of which no share can be lost"
+        return Comparison(0.0, -inf, inf, None, None, inf, len(base), method, broken, mended, why)
     effect = cand.effect / base.effect - 1
-    return Comparison(effect, low, high, None, None, error / base.effect, len(base), method, broken, mended)
+    return Comparison(effect, low, high, None, None, error / base.effect, len(base), method, broken, mended, spread)
+
+
+def _corpus(
+    baseline: Sample,
+    candidate: Sample,
+    alpha: float,
+    metric: CorpusMetric | None,
+    generator: np.random.Generator | None,
+    *,
+    relative: bool,
+) -> Comparison:
+    if metric is None or generator is None or baseline.parts is None or candidate.parts is None:
+        raise ValueError("a corpus metric needs its function, a generator and the statistics of each item")
+    # By id, so that the resamples, and with them the limits, do not hang on the order of the items.
+    order = np.argsort(np.asarray(baseline.ids))
+    before, after = baseline.parts[order], candidate.parts[order]
+    effect, low, high, error = corpus_interval(before, after, metric, alpha, generator, relative=relative)
+    why = "" if isfinite(low) else "the resamples do not differ, or have no score: there is no spread to judge by"
+    if baseline.clusters is not None:
+        why = "items of one cluster depend on each other, and the resamples take them one by one"
+    method = f"paired bootstrap, BCa{', relative' if relative else ''}"
+    if not isfinite(effect):
+        effect, why = 0.0, "the baseline scores 0, of which no share can be lost"
+    return Comparison(effect, low, high, None, None, error, len(baseline.ids), method, None, None, why)
 
 
 def _accuracy(baseline: Sample, candidate: Sample, tolerance: float, alpha: float) -> Comparison:

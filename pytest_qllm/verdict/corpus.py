@@ -24,6 +24,8 @@ def corpus_interval(
     alpha: float,
     generator: np.random.Generator,
     resamples: int = RESAMPLES,
+    *,
+    relative: bool = False,
 ) -> tuple[float, float, float, float]:
     """Difference of a corpus metric, candidate minus baseline, with BCa limits (Efron, 1987, JASA 82, 171-185).
 
@@ -36,6 +38,7 @@ def corpus_interval(
         alpha: one-sided error of each limit.
         generator: where the resamples come from.
         resamples: of the bootstrap; a limit needs at least 10 / alpha for its tail to be seen.
+        relative: the difference as a share of the baseline's score, on each resample of its own.
 
     Returns:
         difference, low, high, and the bootstrap's standard error. Where no resample differs from the others the limits
@@ -50,7 +53,8 @@ def corpus_interval(
 
     def difference(index: NDArray[np.int64], axis: int = -1) -> Floats:
         index = np.moveaxis(index, axis, -1)
-        return metric(candidate[index]) - metric(baseline[index])
+        before, after = metric(baseline[index]), metric(candidate[index])
+        return after / before - 1 if relative else after - before
 
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateDataWarning)  # said below, by infinite limits
@@ -64,7 +68,7 @@ def corpus_interval(
             vectorized=True,
             random_state=generator,  # the name that every scipy since 1.13 knows
         )
-    estimate = float(difference(np.arange(n)))
+        estimate = float(difference(np.arange(n)))
     low, high = (float(value) for value in result.confidence_interval)
     if not np.isfinite([low, high]).all() or not low < high:
         return estimate, -np.inf, np.inf, float(result.standard_error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -11,6 +12,7 @@ from typing import Any
 from pytest_qllm.errors import QllmError
 from pytest_qllm.regimes.regime import BASELINE
 from pytest_qllm.verdict.sequential import DEFAULT, Design, Look
+from pytest_qllm.verdict.tolerance import Tolerance
 from pytest_qllm.verdict.trial import conduct
 from pytest_qllm.verdict.verdict import Outcome, Verdict, decide
 
@@ -25,11 +27,13 @@ class Expected:
         reason: why, for people.
         bound: up to which it is: a difference of proportions (0.4: 40 points), or a ratio of perplexities.
         strict: whether the test fails once the loss has been mended.
+        relative: whether the bound is a share of the baseline's score, as the tolerance then has to be.
     """
 
     reason: str
     bound: float
     strict: bool = True
+    relative: bool = False
 
 
 class Standing(StrEnum):
@@ -119,7 +123,8 @@ def accept(
         standing = Standing.UNDECIDED
     evidence, note = bounded.evidence, ""
     if most is not None and expected.bound >= most:
-        note = f"a model that answers at random loses {100 * most:.3g} points here: the bound catches nothing better"
+        lost = f"{100 * most:.3g} {'% of the score' if expected.relative else 'points'}"
+        note = f"a model that answers at random loses {lost} here: the bound catches nothing better"
     return replace(
         stand(standing),
         within=within,
@@ -177,17 +182,23 @@ class ExpectedLosses:
                 entries[regime, benchmark] = _entry(content, kinds[benchmark], what)
         return cls(entries, where)
 
-    def of(self, regime: str, benchmark: str, tolerance: float) -> Expected | None:
+    def of(self, regime: str, benchmark: str, tolerance: Tolerance) -> Expected | None:
         """What is expected of a regime on a benchmark, if anything.
 
         Raises:
-            QllmError: if the bound is not above the tolerance.
+            QllmError: if the bound is not above the tolerance, or one of them is a share and the other is not.
         """
         entry = self._entries.get((regime, benchmark))
-        if entry is not None and entry.bound <= tolerance:
+        what = f"{self._where}: expected.{regime}.{benchmark}"
+        if entry is not None and entry.relative != tolerance.relative:
             raise QllmError(
-                f"{self._where}: expected.{regime}.{benchmark}: the bound {entry.bound:g} is not above the tolerance "
-                f"{tolerance:g}; a loss up to that needs no entry"
+                f"{what}: the bound is {Tolerance(entry.bound, entry.relative).written} and the tolerance "
+                f"{tolerance.written}; expected two shares of the baseline, or two differences"
+            )
+        if entry is not None and entry.bound <= tolerance.value:
+            raise QllmError(
+                f"{what}: the bound {entry.bound:g} is not above the tolerance {tolerance.value:g}; a loss up to that "
+                "needs no entry"
             )
         return entry
 
@@ -206,14 +217,18 @@ def _entry(content: Any, kind: str, what: str) -> Expected:
         raise QllmError(f"{what}: the reason is {reason!r}; expected a text")
     if not isinstance(strict, bool):
         raise QllmError(f"{what}: strict is {strict!r}; expected true or false")
-    return Expected(" ".join(reason.split()), _bound(bound, kind, what), strict)
+    return Expected(" ".join(reason.split()), *_bound(bound, kind, what, strict))
 
 
-def _bound(bound: object, kind: str, what: str) -> float:
+def _bound(bound: object, kind: str, what: str, strict: bool) -> tuple[float, bool, bool]:
+    """Bound, strict, and whether the bound is relative."""
     # A perplexity has no largest ratio: a destroyed model's may be 30,000 times the baseline's.
     is_ratio = kind == "perplexity"
-    low, high = (1.0, inf) if is_ratio else (0.0, 1.0)
+    kept = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", bound) if isinstance(bound, str) and not is_ratio else None
+    if kept and float(kept[1]) < 100:
+        return round(1 - float(kept[1]) / 100, 12), strict, True
+    low, high = (1.0, inf) if is_ratio else (0.0, inf if kind == "mean" else 1.0)
     if isinstance(bound, int | float) and not isinstance(bound, bool) and low < bound < high:
-        return float(bound)
+        return float(bound), strict, False
     meant = "a ratio above 1 such as 1.5" if is_ratio else "a difference of proportions such as 0.4"
     raise QllmError(f"{what}: the bound {bound!r} is out of range; expected {meant}")

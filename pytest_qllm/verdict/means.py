@@ -18,6 +18,10 @@ from scipy.stats import t
 
 Floats = NDArray[np.float64]
 
+_CAUTION = 2.0
+"""Standard errors of the skewness that are added to it. Theirs is that of a normal sample, sqrt(6 / n), and a skewed
+one's is about twice that: with one of them, limits of 60 documents erred in 6 to 7 % of runs."""
+
 
 @dataclass(frozen=True)
 class Units:
@@ -133,13 +137,13 @@ class Studentized:
     """An effect with its jackknife standard error, the error's degrees of freedom, and the skewness of the effect.
 
     One-sided t tests err where the units are skewed. Hall's transformation (1992, *Journal of the Royal Statistical
-    Society* B 54, 221-228) corrects the statistic for it. Few units show too little of their skewness, so that its own
-    standard error is added to the disadvantage of the claim; and of the two p-values the larger one counts, so that the
-    correction is never to anybody's advantage.
+    Society* B 54, 221-228) corrects the statistic for it. Few units show too little of their skewness, so that two
+    of its standard errors are added to the disadvantage of the claim; and of the two p-values the larger one counts, so
+    that the correction is never to anybody's advantage.
 
     Attributes:
         skewness: of the effect: that of the units over the root of their number.
-        skewness_error: its standard error.
+        skewness_error: what is added to it.
     """
 
     effect: float
@@ -180,6 +184,11 @@ def _unskewed(value: float, a: float) -> float:
     return value if abs(a) < 1e-9 else 3 / a * (float(np.cbrt(1 + a * (value - a / 6))) - 1)
 
 
+def skewness_error(units: float) -> float:
+    """What is added to the skewness of a mean over so many units, to be on the safe side."""
+    return _CAUTION * sqrt(6) / units
+
+
 def studentize(units: Units) -> Studentized:
     """Ratio of sums with its delete-one-unit jackknife error, and Student's t.
 
@@ -206,4 +215,4 @@ def studentize(units: Units) -> Studentized:
     skewness = float((plain**3).sum()) / float(plain @ plain) ** 1.5 if spread > 0 else 0.0
     # A sample shows less skewness than there is; the usual correction, for the effective number of units.
     unbiased = effective**2 / ((effective - 1) * (effective - 2)) if effective > 3 else 1.0
-    return Studentized(effect, error, freedom, skewness * unbiased, sqrt(6) / effective)
+    return Studentized(effect, error, freedom, skewness * unbiased, skewness_error(effective))

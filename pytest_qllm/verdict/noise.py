@@ -73,15 +73,15 @@ def _flips(loglikelihoods: Sequence[float], lengths: Sequence[float], spread: fl
     return 2 * wrong * (1 - wrong)
 
 
-def of_probabilities(
+def of_means(
     first: Sequence[float], again: Sequence[float], largest: float, flips: int, expected_flips: float | None, n: int
 ) -> NoiseFloor:
-    """Noise floor of a mean probability: each item's moves a little, all of them independently.
+    """Noise floor of a mean score (a probability, a grade): each item's moves by itself.
 
     Args:
-        first: probabilities of the items that were scored again.
+        first: scores of the items that were asked again.
         again: the same in other batches.
-        largest, flips, expected_flips: of the answers behind them, as ``of_choices`` has them.
+        largest, flips, expected_flips: of the answers behind them, as the others have them.
         n: items of the baseline.
     """
     spread = float(np.sqrt(np.mean(np.subtract(again, first) ** 2)))

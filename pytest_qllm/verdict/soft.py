@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from pytest_qllm.verdict.means import Studentized
+from pytest_qllm.verdict.means import Studentized, skewness_error
 
 Floats = NDArray[np.float64]
 
@@ -72,4 +72,4 @@ def control_variate(differences: Floats, control: Floats) -> Studentized:
     effect = float(differences.mean() - slope * (control[:n].mean() - control.mean()))
     squares = float(residuals @ residuals)
     skewness = float((residuals**3).sum()) / squares**1.5 if squares > 0 else 0.0
-    return Studentized(effect, sqrt(within + between), n - 2.0, skewness, sqrt(6) / n)
+    return Studentized(effect, sqrt(within + between), n - 2.0, skewness, skewness_error(n))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from pytest_qllm.errors import QllmError
 
-Table = Mapping[int, float]
+Table = Mapping[int, float | str]
+"""By bits, as people write it: ``0.03``, or ``"99%"`` for a share of the baseline that has to be kept."""
 
 # Why these: docs/explanation/tolerances.md.
 DEFAULTS: Mapping[str, Table] = {
@@ -17,6 +20,26 @@ DEFAULTS: Mapping[str, Table] = {
     "prob": {8: 0.025, 4: 0.035, 3: 0.05, 2: 0.07},
 }
 
+WITHOUT_DEFAULT = ("graded", "soft", "mean", "corpus")
+"""Kinds whose scores have no common size, so that nobody but the user can say what may be lost."""
+
+_RANGES = {"perplexity": (1.0, 100.0), "mean": (0.0, inf), None: (0.0, 100.0)}
+_LEAST_KEPT = 50
+"""Percent. Who writes "5%" means a loss of that, and would let everything pass."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What may be lost: in the unit of its kind, or (``relative``) as a share of the baseline's own score."""
+
+    value: float
+    relative: bool = False
+
+    @property
+    def written(self) -> float | str:
+        """As it is written in a table."""
+        return f"{100 * (1 - self.value):.10g}%" if self.relative else self.value
+
 
 @dataclass(frozen=True)
 class Tolerances:
@@ -24,7 +47,7 @@ class Tolerances:
 
     The tolerance of an ``accuracy`` is a difference of proportions (0.03: three points), that of a ``prob`` a
     difference of mean probabilities, that of a ``perplexity`` the largest ratio to the baseline (1.02: two percent
-    more).
+    more). ``"99%"`` keeps so much of the baseline's score, whatever the kind, but for a perplexity.
     """
 
     tables: Mapping[str, Table]
@@ -37,47 +60,60 @@ class Tolerances:
             QllmError: for a name, a width or a value that is none.
         """
         merged: dict[str, Table] = dict(DEFAULTS)
+        kinds = (*DEFAULTS, *WITHOUT_DEFAULT)
         for name, table in tables.items():
-            if name not in DEFAULTS and name not in benchmarks:
-                known = ", ".join((*DEFAULTS, *benchmarks))
+            if name not in kinds and name not in benchmarks:
+                known = ", ".join((*kinds, *benchmarks))
                 raise QllmError(f"{where}: tolerances for {name!r}, which is neither a kind nor a benchmark: {known}")
             if not isinstance(table, Mapping):
                 raise QllmError(f"{where}: tolerances.{name} is {table!r}; expected a table such as {{4 = 0.05}}")
-            kind = name if name in DEFAULTS else None
+            kind = name if name in kinds else None
             override = {
-                _bits(bits, name, where): check(value, kind, f"{where}: {name}") for bits, value in table.items()
+                _bits(bits, name, where): check(value, kind, f"{where}: {name}").written
+                for bits, value in table.items()
             }
             merged[name] = {**merged.get(name, {}), **override}
         return cls(merged)
 
-    def of(self, benchmark: str, kind: str, bits: int) -> float:
+    def of(self, benchmark: str, kind: str, bits: int, *, own: bool = True) -> Tolerance:
         """The tolerance of a benchmark at a width; a width between two rows takes the stricter, wider one's.
 
-        A benchmark's own rows come before its kind's. They are for an accuracy or a perplexity, and not for a ``prob``,
-        which has another size.
+        A benchmark's ``own`` rows come before its kind's. They are for its own metric, and for others of that kind:
+        points of accuracy are none of probability.
 
         Raises:
-            QllmError: if the benchmark's own tolerance is not one for its kind.
+            QllmError: if the benchmark's own tolerance is not one for its kind, or there is none.
         """
-        own = {} if kind == "prob" else self.tables.get(benchmark, {})
-        table = {**self.tables[kind], **own}
+        table = {**self.tables.get(kind, {}), **(self.tables.get(benchmark, {}) if own and kind != "prob" else {})}
+        if not table:
+            raise QllmError(
+                f"{benchmark}: there is no tolerance for a metric of the kind {kind!r}, whose size only you know: say "
+                f'gate(..., tolerance=0.02) or tolerance="99%", or write a table [tool.qllm.tolerances.{benchmark}]'
+            )
         above = [width for width in table if width >= bits]
         return check(table[min(above) if above else max(table)], kind, benchmark)
 
 
-def check(value: object, kind: str | None, what: str) -> float:
+def check(value: object, kind: str | None, what: str) -> Tolerance:
     """``value`` as a tolerance of that kind (None: of any).
 
     Raises:
-        QllmError: unless it is a number in range: from 0 below 1 for an accuracy or a prob, from 1 for a perplexity.
+        QllmError: unless it is a number in range (from 0 below 1 for what lies between 0 and 1, from 1 for a
+            perplexity), or a share such as ``"99%"``.
     """
-    low, high = {"accuracy": (0, 1), "prob": (0, 1), "perplexity": (1, 100)}.get(kind or "", (0, 100))
+    kept = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value) if isinstance(value, str) else None
+    if kept and kind == "perplexity":
+        raise QllmError(f"{what}: the tolerance {value!r} is out of range: a perplexity's is a ratio already, as 1.01")
+    if kept and _LEAST_KEPT <= float(kept[1]) <= 100:
+        return Tolerance(round(1 - float(kept[1]) / 100, 12), relative=True)
+    low, high = _RANGES.get(kind, (0.0, 1.0))
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value < high:
         raise QllmError(
-            f"{what}: the tolerance {value!r} is out of range; expected a difference of proportions such as 0.03, or "
-            "for a perplexity a ratio such as 1.02"
+            f"{what}: the tolerance {value!r} is out of range; expected a difference of proportions such as 0.03, "
+            f'for a perplexity a ratio such as 1.02, or the share of the baseline to keep, such as "99%" (from '
+            f'"{_LEAST_KEPT}%")'
         )
-    return float(value)
+    return Tolerance(float(value))
 
 
 def _bits(given: object, name: str, where: str) -> int:

@@ -152,7 +152,8 @@ def judge(
     if reason is not None:
         return Verdict(Outcome.NO_SIGNAL, tolerance, None, reason)
     if relative:
-        found, scale = compare_relative(kind, baseline, candidate, alpha), Scale.RELATIVE
+        found = compare_relative(kind, baseline, candidate, alpha, metric=metric, generator=generator)
+        scale = Scale.RELATIVE
     else:
         found, scale = (
             compare(kind, baseline, candidate, tolerance, alpha, metric=metric, generator=generator),

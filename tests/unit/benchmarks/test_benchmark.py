@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog, kind_of_metric, table_of
+from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog, kind_of_metric
 from pytest_qllm.benchmarks.catalog import BUILTIN
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.tolerance import DEFAULTS
@@ -24,10 +24,29 @@ def test_all_but_a_perplexity_have_the_tolerances_of_an_accuracy():
 
 @pytest.mark.parametrize(
     ("metric", "kind", "table"),
-    [("acc", "accuracy", "accuracy"), ("perplexity", "perplexity", "perplexity"), ("prob", "soft", "prob")],
+    [
+        ("acc", "accuracy", "accuracy"),
+        ("perplexity", "perplexity", "perplexity"),
+        ("prob", "soft", "prob"),
+        ("rougeL", "graded", "graded"),
+        ("f1,none", "graded", "graded"),
+        ("bleu", "corpus", "corpus"),
+        ("chrf++", "corpus", "corpus"),
+    ],
 )
 def test_statistics_and_tolerances_go_by_the_metric_that_is_asked_for(metric, kind, table):
-    assert (kind_of_metric(metric), table_of(metric)) == (kind, table)
+    assert (kind_of_metric(metric), PIQA.table_of(metric)) == (kind, table)
+
+
+def test_a_benchmark_may_declare_what_its_metric_is():
+    benchmark = replace(PIQA, metric="score", kinds={"score": "mean"})
+    assert (benchmark.kind, benchmark.kind_of("score"), benchmark.kind_of("acc")) == ("mean", "mean", "accuracy")
+
+
+@pytest.mark.parametrize("kind", ["corpus", "perplexity", "cost", "accurate"])
+def test_what_cannot_be_declared_is_refused(kind):
+    with pytest.raises(QllmError, match=rf"^piqa: score is declared to be '{kind}'; expected one of: accuracy, graded"):
+        replace(PIQA, kinds={"score": kind})
 
 
 @pytest.mark.parametrize(

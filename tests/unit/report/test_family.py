@@ -14,7 +14,7 @@ from pytest_qllm.report.terminal import summary
 ONE = Record(
     "m", "bnb-nf4", "NF4", 4, "arc_easy", "knowledge", "acc", "difference", 400, 0.6,
     outcome="FAIL", candidate=0.5, effect=-0.1, ci=(-0.14, -0.06), alphas=(0.05, 0.05), tolerance=0.04,
-    planned=400, looks=1, p_pass=1.0, p_fail=0.001,
+    planned=400, looks=1, p_pass=1.0, p_fail=0.001, broken=60, mended=20,
 )  # fmt: skip
 OTHER = replace(ONE, benchmark="sciq", outcome="FAIL", effect=-0.06, ci=(-0.09, -0.03), p_fail=0.03)
 PASS = replace(ONE, benchmark="piqa", outcome="PASS", effect=0.0, ci=(-0.03, 0.03), p_pass=0.02, p_fail=1.0)
@@ -106,8 +106,9 @@ class TestPooled:
     def test_one_that_stopped_early_spoils_the_dimension(self):
         assert pooled([ONE, OTHER, replace(PASS, n=80)]) == []
 
-    def test_probabilities_are_not_pooled_with_accuracies(self):
-        assert pooled([ONE, replace(OTHER, metric="prob")]) == []
+    @pytest.mark.parametrize("metric", ["prob", "rougeL", "bleu"])
+    def test_other_scores_are_not_pooled_with_accuracies(self, metric):
+        assert pooled([ONE, replace(OTHER, metric=metric, broken=None, mended=None)]) == []
 
 
 def test_the_report_has_it_all():

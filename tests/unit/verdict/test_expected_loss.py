@@ -12,6 +12,7 @@ import pytest
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.expected import Acceptance, Expected, ExpectedLosses, accept
 from pytest_qllm.verdict.sequential import Look, looks
+from pytest_qllm.verdict.tolerance import Tolerance
 from pytest_qllm.verdict.trial import conduct
 from pytest_qllm.verdict.verdict import Evidence, Kind, Outcome, Sample, Scale, Verdict, decide, judge
 
@@ -33,29 +34,37 @@ def entry(**content: object) -> dict[str, object]:
 
 class TestTable:
     def test_an_entry(self):
-        assert read(entry(strict=False)).of("gptq-2bit", "arc_easy", 0.08) == Expected("for tests", 0.4, False)
+        assert read(entry(strict=False)).of("gptq-2bit", "arc_easy", Tolerance(0.08)) == Expected(
+            "for tests", 0.4, False
+        )
 
     def test_is_strict_unless_it_says_otherwise(self):
-        assert read(entry()).of("gptq-2bit", "arc_easy", 0.08).strict
+        assert read(entry()).of("gptq-2bit", "arc_easy", Tolerance(0.08)).strict
 
     def test_what_is_not_there_is_not_expected(self):
-        assert read(entry()).of("gptq-2bit", "story_perplexity", 1.2) is None
-        assert read({}).of("gptq-2bit", "arc_easy", 0.08) is None
+        assert read(entry()).of("gptq-2bit", "story_perplexity", Tolerance(1.2)) is None
+        assert read({}).of("gptq-2bit", "arc_easy", Tolerance(0.08)) is None
 
     def test_an_alias_is_the_regime(self):
         table = {"auto-gptq-2bit": entry()["gptq-2bit"]}
-        assert read(table).of("gptq-2bit", "arc_easy", 0.08) is not None
+        assert read(table).of("gptq-2bit", "arc_easy", Tolerance(0.08)) is not None
         with pytest.raises(QllmError, match="has an entry for arc_easy already, by another name"):
             read({**entry(), **table})
 
     def test_a_perplexity_may_be_many_times_the_baseline_s(self):
         table = {"gptq-2bit": {"story_perplexity": {"reason": "x", "bound": 40000}}}
-        assert read(table).of("gptq-2bit", "story_perplexity", 1.2).bound == 40000
+        assert read(table).of("gptq-2bit", "story_perplexity", Tolerance(1.2)).bound == 40000
+
+    def test_a_share_of_the_baseline_s_score(self):
+        found = read(entry(bound="60%")).of("gptq-2bit", "arc_easy", Tolerance(0.02, relative=True))
+        assert (found.bound, found.relative) == (0.4, True)
+        with pytest.raises(QllmError, match=r"the bound is 60% and the tolerance 0\.08; expected two shares"):
+            read(entry(bound="60%")).of("gptq-2bit", "arc_easy", Tolerance(0.08))
 
     @pytest.mark.parametrize("bound", [0.08, 0.05])
     def test_a_bound_that_accepts_nothing_is_refused(self, bound):
         with pytest.raises(QllmError, match="is not above the tolerance"):
-            read(entry(bound=bound)).of("gptq-2bit", "arc_easy", 0.08)
+            read(entry(bound=bound)).of("gptq-2bit", "arc_easy", Tolerance(0.08))
 
     @pytest.mark.parametrize(
         ("table", "words"),

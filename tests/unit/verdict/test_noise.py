@@ -71,6 +71,6 @@ def test_the_floor_of_a_probability_is_what_its_mean_moves_by() -> None:
     """Each probability moves with an error of 0.02; the mean over 400 of them by a twentieth of that."""
     generator = np.random.default_rng(7)
     one, other = np.full(5_000, 0.5), 0.5 + generator.normal(0, 0.02, 5_000)
-    floor = noise.of_probabilities(one, other, 0.1, 3, 0.02, 400)
+    floor = noise.of_means(one, other, 0.1, 3, 0.02, 400)
     assert floor.floor == pytest.approx(1.96 * 0.02 / 20, rel=0.05)
     assert (floor.items, floor.largest, floor.flips, floor.expected_flips) == (5_000, 0.1, 3, 0.02)

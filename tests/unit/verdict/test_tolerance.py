@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.verdict.tolerance import DEFAULTS, Tolerances, check
+from pytest_qllm.verdict.tolerance import DEFAULTS, Tolerance, Tolerances, check
 
 BENCHMARKS = ("hellaswag", "arc_easy", "wikitext")
 
@@ -26,7 +26,7 @@ def from_toml(text: str) -> Tolerances:
 
 @pytest.mark.parametrize("kind", DEFAULTS)
 def test_the_defaults_hold_where_nothing_is_said(kind):
-    assert {bits: from_tables({}).of("hellaswag", kind, bits) for bits in (8, 4, 3, 2)} == DEFAULTS[kind]
+    assert {bits: from_tables({}).of("hellaswag", kind, bits).value for bits in (8, 4, 3, 2)} == DEFAULTS[kind]
 
 
 def test_the_defaults_are_those_of_the_documentation():
@@ -44,27 +44,27 @@ def test_fewer_bits_may_lose_more(kind):
 
 def test_a_kind_is_overridden_width_by_width():
     tolerances = from_toml("[tool.qllm.tolerances.accuracy]\n8 = 0.02")
-    assert tolerances.of("hellaswag", "accuracy", 8) == 0.02
-    assert tolerances.of("hellaswag", "accuracy", 4) == 0.04
-    assert tolerances.of("wikitext", "perplexity", 8) == DEFAULTS["perplexity"][8]
+    assert tolerances.of("hellaswag", "accuracy", 8).value == 0.02
+    assert tolerances.of("hellaswag", "accuracy", 4).value == 0.04
+    assert tolerances.of("wikitext", "perplexity", 8).value == DEFAULTS["perplexity"][8]
 
 
 def test_a_benchmark_s_own_table_goes_before_its_kind_s():
     tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n4 = 0.05\n8 = 0.01")
-    assert tolerances.of("hellaswag", "accuracy", 8) == 0.01
-    assert tolerances.of("hellaswag", "accuracy", 4) == 0.05
-    assert tolerances.of("arc_easy", "accuracy", 4) == 0.04
+    assert tolerances.of("hellaswag", "accuracy", 8).value == 0.01
+    assert tolerances.of("hellaswag", "accuracy", 4).value == 0.05
+    assert tolerances.of("arc_easy", "accuracy", 4).value == 0.04
 
 
 def test_a_benchmark_s_own_table_is_not_for_its_graded_score():
     tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n4 = 0.05\n[tool.qllm.tolerances.prob]\n4 = 0.02")
-    assert tolerances.of("hellaswag", "prob", 4) == 0.02
-    assert tolerances.of("hellaswag", "prob", 8) == DEFAULTS["prob"][8] < DEFAULTS["accuracy"][8]
+    assert tolerances.of("hellaswag", "prob", 4).value == 0.02
+    assert tolerances.of("hellaswag", "prob", 8).value == DEFAULTS["prob"][8] < DEFAULTS["accuracy"][8]
 
 
 def test_a_width_that_the_benchmark_s_table_does_not_reach_falls_back_to_its_kind():
     tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n4 = 0.05")
-    assert tolerances.of("hellaswag", "accuracy", 8) == 0.03
+    assert tolerances.of("hellaswag", "accuracy", 8).value == 0.03
 
 
 def test_overriding_does_not_change_the_defaults():
@@ -74,28 +74,28 @@ def test_overriding_does_not_change_the_defaults():
 
 @pytest.mark.parametrize(("bits", "row"), [(7, 8), (6, 8), (5, 8), (4, 4), (3, 3), (2, 2), (1, 2)])
 def test_a_width_between_two_rows_takes_the_stricter(bits, row):
-    assert Tolerances(DEFAULTS).of("hellaswag", "accuracy", bits) == DEFAULTS["accuracy"][row]
+    assert Tolerances(DEFAULTS).of("hellaswag", "accuracy", bits).value == DEFAULTS["accuracy"][row]
 
 
 def test_a_width_above_every_row_takes_the_widest():
-    assert Tolerances(DEFAULTS).of("hellaswag", "accuracy", 16) == 0.03
+    assert Tolerances(DEFAULTS).of("hellaswag", "accuracy", 16).value == 0.03
 
 
 def test_a_benchmark_s_row_does_not_reach_the_rows_of_its_kind_below():
     tolerances = from_toml("[tool.qllm.tolerances.hellaswag]\n8 = 0.02")
-    assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 5, 4, 2)] == [0.02, 0.02, 0.04, 0.08]
+    assert [tolerances.of("hellaswag", "accuracy", bits).value for bits in (8, 5, 4, 2)] == [0.02, 0.02, 0.04, 0.08]
 
 
 def test_a_benchmark_s_rows_are_merged_over_its_kind_s_overridden_ones():
     tolerances = from_toml("[tool.qllm.tolerances]\naccuracy = {8 = 0.01, 4 = 0.02}\nhellaswag = {4 = 0.05}")
-    assert [tolerances.of("hellaswag", "accuracy", bits) for bits in (8, 4, 3)] == [0.01, 0.05, 0.06]
+    assert [tolerances.of("hellaswag", "accuracy", bits).value for bits in (8, 4, 3)] == [0.01, 0.05, 0.06]
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.dictionaries(st.integers(1, 16).map(str), st.floats(0, 0.99)), st.integers(1, 16))
 def test_any_table_gives_every_width_one_of_its_values(table, bits):
     tolerances = from_tables({"accuracy": table})
-    assert tolerances.of("hellaswag", "accuracy", bits) in {*table.values(), *DEFAULTS["accuracy"].values()}
+    assert tolerances.of("hellaswag", "accuracy", bits).value in {*table.values(), *DEFAULTS["accuracy"].values()}
 
 
 @pytest.mark.parametrize("bits", ["four", "4bit", "4.0", "0", "-4", "32", ""])
@@ -130,7 +130,7 @@ def test_a_kind_has_its_own_range(kind, refused, taken):
         with pytest.raises(QllmError, match="out of range"):
             from_tables({kind: {"4": value}})
     for value in taken:
-        assert from_tables({kind: {"4": value}}).of("hellaswag", kind, 4) == value
+        assert from_tables({kind: {"4": value}}).of("hellaswag", kind, 4).value == value
 
 
 @pytest.mark.parametrize(("kind", "value"), [("accuracy", 1.05), ("perplexity", 0.05)])
@@ -146,7 +146,7 @@ def test_a_name_that_is_neither_kind_nor_benchmark_is_refused_with_those_that_ar
         from_tables({name: {"4": 0.05}})
     line = str(refused.value)
     assert line.startswith(f"pyproject.toml: tolerances for {name!r}, which is neither a kind nor a benchmark")
-    assert "accuracy, perplexity, prob, hellaswag, arc_easy, wikitext" in line
+    assert "accuracy, perplexity, prob, graded, soft, mean, corpus, hellaswag, arc_easy, wikitext" in line
 
 
 @pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])
@@ -156,9 +156,45 @@ def test_a_number_where_a_table_belongs_is_refused(table):
 
 
 def test_a_whole_number_is_a_value_too():
-    assert check(0, "accuracy", "marker") == 0.0
+    assert check(0, "accuracy", "marker") == Tolerance(0.0)
 
 
 def test_a_refused_marker_says_where_it_stands():
     with pytest.raises(QllmError, match=r"^test_x\[bnb-nf4\]: the tolerance 5 is out of range"):
         check(5, "accuracy", "test_x[bnb-nf4]")
+
+
+class TestShare:
+    """A tolerance as the share of the baseline's score that has to be kept."""
+
+    @pytest.mark.parametrize(("written", "lost"), [("99%", 0.01), ("99 %", 0.01), ("97.5%", 0.025), ("100%", 0.0)])
+    @pytest.mark.parametrize("kind", ["accuracy", "prob", "graded", "mean", "corpus", None])
+    def test_a_share_may_be_kept_of_any_score(self, kind, written, lost):
+        assert check(written, kind, "marker") == Tolerance(lost, relative=True)
+
+    @pytest.mark.parametrize("written", ["1%", "49.9%", "101%", "-99%", "99", "%", "99%%", ""])
+    def test_what_looks_like_a_loss_or_like_nothing_is_refused(self, written):
+        with pytest.raises(QllmError, match="is out of range"):
+            check(written, "accuracy", "marker")
+
+    def test_a_perplexity_s_is_a_ratio_already(self):
+        with pytest.raises(QllmError, match=r"'99%' is out of range: a perplexity's is a ratio already"):
+            check("99%", "perplexity", "marker")
+
+    def test_it_is_shown_as_it_was_written(self):
+        tolerances = from_toml('[tool.qllm.tolerances]\nhellaswag = {4 = "98.5%"}')
+        assert tolerances.of("hellaswag", "accuracy", 4).written == "98.5%"
+        assert tolerances.of("hellaswag", "accuracy", 8).written == 0.03
+
+
+class TestWithoutADefault:
+    @pytest.mark.parametrize("kind", ["graded", "soft", "mean", "corpus"])
+    def test_nobody_but_the_user_knows_their_size(self, kind):
+        with pytest.raises(QllmError, match=r"^xsum: there is no tolerance for a metric of the kind"):
+            from_tables({}).of("xsum", kind, 4)
+
+    def test_a_table_of_the_kind_or_of_the_benchmark_will_do(self):
+        tolerances = from_tables({"graded": {"4": 0.05}, "hellaswag": {"4": 0.02}})
+        assert tolerances.of("arc_easy", "graded", 4).value == 0.05
+        assert tolerances.of("hellaswag", "graded", 4).value == 0.02
+        assert tolerances.of("hellaswag", "graded", 4, own=False).value == 0.05

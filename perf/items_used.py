@@ -1,0 +1,59 @@
+"""How many items the tests of real runs used, beside what a fixed design would have needed: read from qllm.json.
+
+    pytest suites/ --qllm-regimes bnb-int8,gptq-3bit,gptq-2bit --qllm-report r      # any run
+    python perf/items_used.py r/qllm.json ...
+
+``fixed`` is what a single look with errors of 5 % both ways takes to tell no loss from the tolerance, by the spread
+that the test saw. Where the items ended before a test was decided (INCONCLUSIVE) its ratio says how many there were,
+and not what stopping early saves: such a test is listed, and left out of the first median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+DECIDED = ("PASS", "FAIL")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("reports", type=Path, nargs="+", help="qllm.json files")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    rows = [row for file in given.reports for row in rows_of(json.loads(file.read_text()))]
+    print(f"{'regime':10} {'benchmark':17} {'metric':12} {'verdict':13}     n planned  fixed  ratio")
+    for row in rows:
+        print(line(row))
+    found = {"decided": summary([row for row in rows if row["verdict"] in DECIDED]), "all": summary(rows)}
+    for name, figures in found.items():
+        print(f"{name}: {figures['tests']} tests, median ratio {figures['median']}")
+    if given.json:
+        given.json.write_text(json.dumps({"rows": rows, "summary": found}, indent=1) + "\n")
+
+
+def rows_of(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Verdicts of a report that rest on items; a NO_SIGNAL rests on none."""
+    names = ("regime", "benchmark", "metric", "verdict", "n", "planned", "fixed")
+    for verdict in report["verdicts"]:
+        if verdict["effect"] is not None and verdict["fixed"]:
+            yield {**{name: verdict[name] for name in names}, "ratio": verdict["n"] / verdict["fixed"]}
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {"tests": len(rows), "median": round(median(row["ratio"] for row in rows), 3) if rows else None}
+
+
+def line(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['regime']:10} {row['benchmark']:17} {row['metric']:12} {row['verdict']:13} {row['n']:5} "
+        f"{row['planned']:7} {row['fixed']:6} {row['ratio']:6.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
