@@ -125,7 +125,7 @@ class Session:
             expected,
             asked,
             allowed.relative,
-            None if behind is None else (behind, tables.of(benchmark.name, "accuracy", regime.bits, own=False)),
+            None if behind is None else (behind, tables.of(benchmark.name, "accuracy", regime.judged_bits, own=False)),
         )
 
     def _items(self, benchmark: Benchmark) -> int:

@@ -124,8 +124,8 @@ def test_a_table_of_the_user_s(suite: Suite) -> None:
 
 
 def test_a_class_in_another_package_s_entry_point(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The complete regime of docs/how-to/extend.md, from outside the package."""
-    page = (Path(__file__).parents[2] / "docs/how-to/extend.md").read_text()
+    """The complete regime of docs/how-to/own-regime.md, from outside the package."""
+    page = (Path(__file__).parents[2] / "docs/how-to/own-regime.md").read_text()
     code = page.split("<!-- their_package.py -->\n```python\n", 1)[1].split("```", 1)[0]
     assert len(code.splitlines()) < 40
     site = suite.pytester.mkdir("site")
