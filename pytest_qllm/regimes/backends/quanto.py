@@ -10,6 +10,8 @@ W8A8 has static activation scales, one for each layer, calibrated as the library
 from __future__ import annotations
 
 import functools
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,16 @@ from typing import TYPE_CHECKING, Any
 from pytest_qllm.quiet import quiet
 from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.store import digest
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import PreTrainedModel
+
+
+COMPILES = 180
+"""Seconds after which a compilation that did not end was killed; it takes about 30."""
 
 
 def _method(prefix: str, name: str, widths: tuple[int, ...], **fields: Any) -> Method:
@@ -87,6 +94,8 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     from pytest_qllm.regimes.layers import read
 
     stored = read(artifact)
+    if any(entry["weights"] in ("qint4", "qint2") for entry in stored.details["map"].values()):
+        _load_unpacking()
     plain_outputs = set(stored.details["plain_outputs"])
 
     def layer(name: str, plain: nn.Linear, parts: dict[str, torch.Tensor]) -> nn.Module:
@@ -104,6 +113,24 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
 
     with quiet():
         return stored.exact(dtype, device, layer)
+
+
+def _load_unpacking() -> None:
+    """Load quanto's C++ unpacking of 4 and 2 bits, which torch compiles at its first use, one process at a time.
+
+    torch keeps others out by a file that a killed process leaves behind, and for which all others then wait for ever:
+    one that is older than any compilation is removed.
+    """
+    from filelock import FileLock
+    from optimum.quanto.library.extensions import get_extension
+
+    extension = get_extension("quanto_cpp")
+    left = Path(extension.build_directory) / "lock"
+    with FileLock(Path(tempfile.gettempdir()) / f"pytest-qllm-{digest(str(left))}.lock"):
+        while left.exists() and time.time() - left.stat().st_mtime < COMPILES:
+            time.sleep(1)
+        left.unlink(missing_ok=True)
+        assert extension.lib is not None
 
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
