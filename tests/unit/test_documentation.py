@@ -14,7 +14,7 @@ from mkdocs_hooks import BLOCK, MAKERS, fetched, renewed
 from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
 from pytest_qllm.cli import main
 from pytest_qllm.options import OPTIONS
-from pytest_qllm.regimes.catalog import ALIASES, RegimeCatalog
+from pytest_qllm.regimes.catalog import ALIASES, ENTRY_POINTS, RegimeCatalog
 from pytest_qllm.verdict.expected import ExpectedLosses
 from pytest_qllm.verdict.tolerance import Tolerances
 
@@ -75,7 +75,7 @@ def test_options_that_a_page_names_are_there(page):
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_regimes_that_a_page_names_are_there(page):
     chosen = re.findall(r"--qllm-regimes[= ]([\w,-]+)", page.read_text())
-    known = {regime.name for regime in RegimeCatalog()} | set(ALIASES) | {"NAMES", "rounded-4bit"}
+    known = {regime.name for regime in RegimeCatalog()} | set(ALIASES) | {"NAMES", "rounded-4bit", "thirds"}
     assert {name for names in chosen for name in names.split(",")} <= known
 
 
@@ -96,14 +96,17 @@ def test_python_compiles(body):
 @pytest.mark.parametrize("body", snippets("toml"))
 def test_toml_is_what_a_session_takes(body):
     content = tomllib.loads(body)
+    if "project" in content:  # of a package that adds a regime
+        assert set(content["project"]["entry-points"]) <= {ENTRY_POINTS, "pytest11"}
+        return
     options = content["tool"].get("pytest", {}).get("ini_options", {})
     assert set(options) <= {option.ini for option in OPTIONS}
     tables = content["tool"].get("qllm", {})
-    assert set(tables) <= {"tolerances", "expected"}
+    assert set(tables) <= {"tolerances", "expected", "regimes"}
     assert options or tables
     kinds = BENCHMARKS | OTHERS
     Tolerances.from_toml(tables.get("tolerances", {}), kinds, "page")
-    catalog = RegimeCatalog()
+    catalog = RegimeCatalog(tables=tables.get("regimes", {}))
     ExpectedLosses.from_toml(tables.get("expected", {}), lambda name: catalog.get(name).name, kinds, "page")
 
 

@@ -182,11 +182,11 @@ class TestRefusals:
 class TestHub:
     @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "meta-llama/Llama-3.2-1B"])
     def test_a_dot_in_an_id_begins_no_extension(self, model, cache, name, monkeypatch):
-        monkeypatch.setattr(source, "_from_hub", lambda name: model)
+        monkeypatch.setattr(source, "from_hub", lambda name: model)
         assert resolve(name, cache).path == model
 
     def test_an_id_is_fetched(self, model, cache, monkeypatch):
-        monkeypatch.setattr(source, "_from_hub", lambda name: model)
+        monkeypatch.setattr(source, "from_hub", lambda name: model)
         assert resolve("org/name", cache).path == model
 
 
