@@ -31,12 +31,21 @@ LIBRARY_GROUPS = {("quanto integers", 4): 128, ("quanto integers", 2): 128}
 """Group sizes that the library chooses itself, for widths of 256 and 512."""
 
 
+MIXED = {"SliM-LLM"}
+"""Methods whose groups have a width more or less than the mean."""
+
+
 def weight_only() -> Iterator[Regime]:
-    """Every named regime that tells its effective weights, and each method at each of its widths."""
+    """Every named regime that tells its effective weights, and each method at each of its widths.
+
+    SpQR without its outliers, which are on no grid: tests/unit/regimes/test_sparse.py has them.
+    """
     regimes = [regime for regime in BUILTIN if not regime.is_baseline]
     regimes += [method.regime(bits) for method in METHODS for bits in method.widths]
     seen = set()
     for regime in regimes:
+        if regime.options.get("outliers"):
+            regime = replace(regime, options={**regime.options, "outliers": False})
         key = (regime.method, regime.bits, str(regime.options))
         if regime.weight_only and dense_backend(regime) is not None and key not in seen:
             seen.add(key)
@@ -119,11 +128,23 @@ def cases(regimes: list[Regime]) -> list[object]:
     return [pytest.param(one, id=one.name, marks=slow if one.backend == "gptqmodel" else []) for one in regimes]
 
 
+def widest(regime: Regime) -> int:
+    """Bits of the widest group."""
+    return regime.bits + (regime.method in MIXED)
+
+
+def distance_from_a_grid(levels: torch.Tensor, steps: int) -> float:
+    """How far sorted levels are from the nearest grid of at most so many steps, in steps; the ends are on it."""
+    whole = torch.arange(1, steps + 1, dtype=torch.float64)[:, None]
+    places = whole * (levels - levels[0]) / (levels[-1] - levels[0])
+    return float((places - places.round()).abs().amax(1).min())
+
+
 @pytest.mark.parametrize("regime", cases(REGIMES))
 def test_each_group_has_at_most_as_many_levels_as_its_width_allows(regime: Regime) -> None:
     for name, weight in effective(regime.name).items():
         groups = groups_of(regime, weight)
-        assert max(len(group.unique()) for group in groups) <= 2**regime.bits, name
+        assert max(len(group.unique()) for group in groups) <= 2 ** widest(regime), name
 
 
 @pytest.mark.parametrize("regime", cases([one for one in REGIMES if one.method not in CODEBOOKS]))
@@ -134,11 +155,8 @@ def test_the_levels_of_a_group_are_whole_steps_apart(regime: Regime) -> None:
             levels = group.double().unique()
             if len(levels) < 3:
                 continue
-            gaps = levels.diff()
-            step = gaps[gaps < 1.5 * gaps.min()].mean()
-            steps = (levels - levels[0]) / step
-            assert (steps - steps.round()).abs().max() < 0.4, name  # weights in FP16 are off by a part of a step
-            assert steps[-1].round() <= 2**regime.bits, name
+            # Weights in FP16 are off by a tenth of a step of 8 bits.
+            assert distance_from_a_grid(levels, 2 ** widest(regime) - 1) < 0.2, name
 
 
 @pytest.mark.parametrize("regime", cases([one for one in REGIMES if one.method in CODEBOOKS]))
@@ -183,8 +201,8 @@ def test_the_error_falls_as_bits_grow(family: list[Regime]) -> None:
 
 
 def grouped() -> list[Method]:
-    """Methods that cannot pad, and so refuse a group size that does not divide."""
-    return [one for one in METHODS if one.groups and not one.device and one.backend != "gptqmodel"]
+    """Methods that neither pad nor take a shorter last group, and so refuse a group size that does not divide."""
+    return [one for one in METHODS if one.groups and not one.device and one.backend not in ("gptqmodel", "spqr")]
 
 
 @pytest.mark.parametrize("method", grouped(), ids=lambda method: method.prefix)
@@ -193,10 +211,9 @@ def test_a_group_size_that_does_not_divide_is_refused(method: Method) -> None:
     with pytest.raises(QllmError) as refused:
         made(regime, hidden=96)
     fit = [size for size in method.groups if 96 % size == 0]
-    assert str(refused.value) == (
-        f"{method.prefix}-4bit-g64: groups of 64 do not divide the 96 inputs of model.layers.0.self_attn.q_proj; "
-        f"group sizes that fit every layer: {', '.join(map(str, fit))}"
-    )
+    said = str(refused.value)
+    assert "groups of 64 do not divide the 96 inputs of model.layers.0.self_attn.q_proj" in said
+    assert said.endswith(f": {', '.join(map(str, fit))}")
 
 
 def keeping() -> list[object]:
