@@ -67,7 +67,7 @@ def _table(cells: Cells, rows: Sequence[str], columns: Sequence[str], width: int
     first = max(map(len, (*rows, "regime")))
     room = width - first
     for form in (_Form(Record.cell, lambda name: [name]), _Form(Record.cell, _broken)):
-        if len(_blocks(form, cells, rows, columns, room)) == 1:
+        if sum(_column(form, cells, rows, name) + form.gap for name in columns) <= room:
             yield from _rendered(form, cells, rows, [columns], first)
             return
     form = _Form(_letter_and_effect, _broken)
