@@ -205,7 +205,7 @@ def test_whatever_is_in_it_it_fits_and_has_a_cell_for_each(benchmarks, count, wi
         for name in benchmarks
     ]
     text = lines(records, width, regimes)
-    longest = len("30 ") + max(map(len, benchmarks))  # in the key, where a name stands unbroken under its number
+    longest = 4 + max(map(len, benchmarks))  # in the key a name stands unbroken, indented at most so far
     assert max(map(len, text)) <= max(width, longest)
     signs = {"PASS": {"PASS", "P"}, "FAIL": {"FAIL", "F"}, "INCONCLUSIVE": {"INCONCL.", "I"}}
     for regime in regimes[1:]:
