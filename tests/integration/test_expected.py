@@ -207,7 +207,14 @@ def test_the_printed_table_has_them(suite: Suite, capsys: pytest.CaptureFixture[
     expect(suite, 0.9)
     assert main(["tolerances", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["expected"] == [
-        {"regime": "destroyed", "benchmark": "lambada", "reason": REASON, "bound": 0.9, "strict": True}
+        {
+            "regime": "destroyed",
+            "benchmark": "lambada",
+            "reason": REASON,
+            "bound": 0.9,
+            "strict": True,
+            "relative": False,
+        }
     ]
     assert main(["tolerances"]) == 0
     assert f"destroyed  lambada  0.9: {REASON}" in capsys.readouterr().out
