@@ -29,6 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "qllm_tolerance(value): tolerance of this test, for every width or by width such as {4: 0.05, 2: 0.1}",
     )
+    # transformers imports HQQ where it is installed, which compiles its functions so: nothing that a user can mend.
+    config.addinivalue_line("filterwarnings", "ignore:`torch.jit.script:DeprecationWarning")
     config.addinivalue_line("markers", "qllm_items(n): number of items that this test measures")
     try:
         config.stash[SESSION] = Session.start(config)
