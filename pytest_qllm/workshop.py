@@ -137,7 +137,7 @@ class Workshop:
     def size(self, regime: Regime, *, make: bool = True) -> Size | None:
         """What the quantized model weighs; None for the FP16 checkpoint, or where no artifact tells."""
         base = regime.base
-        if base.is_baseline:
+        if base.is_baseline or base.options.get("unpacked"):
             return None
         try:
             place = ("sizes", f"{base.name}-{self._key(base)}-{SIZE_VERSION}")

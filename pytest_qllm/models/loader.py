@@ -44,7 +44,10 @@ def check_finite(model: torch.nn.Module, source: Path) -> None:
         QllmError: names the first such tensor.
     """
     for name, weight in model.named_parameters():
-        if weight.is_floating_point() and not torch.isfinite(weight).all():
+        plain: torch.Tensor = weight
+        if type(weight) is not torch.nn.Parameter and hasattr(weight, "dequantize"):
+            plain = weight.dequantize()  # a tensor of a library's own, which knows few operations
+        if plain.is_floating_point() and not torch.isfinite(plain).all():
             raise QllmError(f"{source}: the weights of {name} contain NaN or infinity; the checkpoint is broken")
 
 

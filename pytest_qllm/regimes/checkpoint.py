@@ -35,6 +35,7 @@ class Description:
         weight_only: whether activations stay as they are.
         group_size: weights that share a scale; None for a whole row or more.
         symmetric: None where the configuration does not say.
+        unpacked: whether each code takes a byte on disk, whatever its width: then the file's size tells no width.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Description:
     weight_only: bool = True
     group_size: int | None = None
     symmetric: bool | None = None
+    unpacked: bool = False
 
 
 READABLE = ("gptqmodel", "bitsandbytes", "compressed_tensors")
@@ -71,6 +73,8 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
     if local:
         _check_files(name, folder)
     options: dict[str, Any] = {"path": str(folder)} if local else {"hub": where}
+    if found.unpacked:
+        options["unpacked"] = True
     if "auto_map" in config:
         options |= {"remote_code": True, "trusted": trusted}
     if found.group_size is not None:
@@ -229,7 +233,11 @@ def _of_torchao(config: Config) -> Description:
     else:
         bits = 4 if "uint4" in name else 8
     method = f"{'FP8' if name.startswith('float8') else f'INT{bits}'} (torchao)"
-    return Description(method, bits, "torchao", "torchao", weight_only=not activations, group_size=group)
+    packing = data.get("intx_packing_format")
+    unpacked = isinstance(packing, Mapping) and str(packing.get("_data", "")).startswith("UNPACKED")
+    return Description(
+        method, bits, "torchao", "torchao", weight_only=not activations, group_size=group, unpacked=unpacked
+    )
 
 
 def _of_hqq(config: Config) -> Description:

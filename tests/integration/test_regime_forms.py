@@ -52,6 +52,27 @@ def test_a_checkpoint_of_bitsandbytes_own_is_recognized(suite: Suite, tmp_path: 
     assert theirs["size"]["bits_per_weight"] == ours["size"]["bits_per_weight"]
 
 
+@_needs("torchao")
+@pytest.mark.parametrize(("kind", "bits"), [("Int8WeightOnlyConfig", 8), ("IntxWeightOnlyConfig", 4)])
+def test_a_checkpoint_of_torchao_s_own_is_recognized(suite: Suite, tmp_path: Path, kind: str, bits: int) -> None:
+    import torch
+    from torchao import quantization
+    from torchao.quantization.granularity import PerGroup
+    from transformers import AutoModelForCausalLM, TorchAoConfig
+
+    options = {} if bits == 8 else {"weight_dtype": torch.int4, "granularity": PerGroup(32)}
+    config = TorchAoConfig(getattr(quantization, kind)(**options))
+    AutoModelForCausalLM.from_pretrained(
+        suite.options["model"], dtype=torch.float32, quantization_config=config
+    ).save_pretrained(tmp_path / "theirs")
+    suite.gates("story_perplexity")
+    suite.run(regimes=f"theirs={tmp_path / 'theirs'}")
+    verdict = suite.verdicts["theirs", "story_perplexity"]
+    assert (verdict["method"], verdict["bits"]) == (f"INT{bits} (torchao)", bits)
+    assert verdict["tolerance"] == {8: 1.03, 4: 1.08}[bits]
+    assert verdict["candidate"] != verdict["baseline"]
+
+
 def test_the_fp16_model_itself_is_no_quantized_checkpoint(suite: Suite) -> None:
     suite.gates("story_perplexity")
     assert_refused(suite.run(regimes=f"mine={suite.options['model']}"), "is not quantized")

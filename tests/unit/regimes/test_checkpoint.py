@@ -87,6 +87,12 @@ def test_method_width_and_groups_are_the_configuration_s(
     assert found.name == "mine"
 
 
+def test_codes_that_take_a_byte_each_tell_no_width(folder: Path) -> None:
+    given = {**_INTX["_data"], "intx_packing_format": {"_data": "UNPACKED_TO_INT8", "_type": "IntxPackingFormat"}}
+    config = {"quant_method": "torchao", "quant_type": {"default": {**_INTX, "_data": given}}}
+    assert RegimeCatalog().get(_write(folder, quantization_config=config)).options["unpacked"]
+
+
 def test_autogptq_s_own_file(folder: Path) -> None:
     text = _write(folder)
     (folder / "quantize_config.json").write_text(json.dumps({"bits": 2, "group_size": 64, "sym": True}))
