@@ -20,7 +20,7 @@ REAL = [regime for regime in NAMED if "calibration" in regime.options and not re
 @pytest.fixture(autouse=True, scope="module")
 def quantizers() -> None:
     """Import them before pytester comes, which forgets what it saw imported: some register their kernels only once."""
-    for library in {regime.library for regime in NAMED}:
+    for library in {regime.library for regime in NAMED if regime.library}:
         with suppress(ImportError):
             importlib.import_module(library)
 
