@@ -76,6 +76,8 @@ def _check_fits(model: PreTrainedModel, folder: Path) -> None:
             shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise QllmError(f"{folder / _WEIGHTS} is not a readable safetensors file ({error}); save it again") from error
+    if not any(".lora_A" in name for name in shapes) or not any(".lora_B" in name for name in shapes):
+        raise QllmError(f"lora={folder} changes nothing: its weights have no LoRA matrices; save the adapter again")
     for name, shape in shapes.items():
         base, _, side = name.removeprefix("base_model.model.").rpartition(".lora_")
         if not side or side[0] not in "AB":

@@ -102,6 +102,12 @@ class RegimeCatalog:
         added = list(installed())
         for one in extra:
             added += [one] if isinstance(one, Regime | Method) else offered(one)
+        for one in added:
+            if not one.backend:  # it would be measured as FP16, and pass
+                raise QllmError(
+                    f"the regimes of {one.name} name no backend; give the module that quantizes, or let the hook "
+                    "return the class in whose REGIMES they are"
+                )
         self.methods = {method.prefix: method for method in (*METHODS, *(m for m in added if isinstance(m, Method)))}
         regimes = (*BUILTIN, *(regime for regime in added if isinstance(regime, Regime)))
         self._by_name = {regime.name: regime for regime in regimes}

@@ -103,6 +103,18 @@ def test_an_adapter_for_another_base_is_a_failure_in_a_line(suite: Suite, adapte
     assert result.parseoutcomes()["failed"] == 1
 
 
+def test_an_adapter_without_matrices_is_refused(suite: Suite, adapter: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"base_model.model.other": torch.zeros(4)}, adapter / "adapter_model.safetensors")
+    suite.more_regimes()
+    suite.gates("story_perplexity")
+    result = suite.run(regimes=f"same+lora={adapter}")
+    result.stdout.fnmatch_lines(["*changes nothing: its weights have no LoRA matrices*"])
+    assert result.parseoutcomes()["failed"] == 1
+
+
 def test_a_pickled_adapter_is_never_read(suite: Suite, adapter: Path) -> None:
     (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
     suite.more_regimes()

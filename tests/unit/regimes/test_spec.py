@@ -146,3 +146,9 @@ def test_a_class_offers_its_regimes_with_itself_as_the_backend(tmp_path: Path, m
     from halving_package import Halved  # type: ignore[import-not-found]
 
     assert RegimeCatalog([Halved]).get("halved").backend == "halving_package:Halved"
+
+
+def test_a_regime_without_a_backend_is_refused() -> None:
+    """It would be measured as the baseline, and pass."""
+    with pytest.raises(QllmError, match="the regimes of halved name no backend"):
+        RegimeCatalog([Regime("halved", "halved", 8)])
