@@ -79,7 +79,8 @@ class RegimeCatalog:
     """Regimes by name: the built-in ones, those that plugins add, those of the user's tables, and any spec.
 
     Args:
-        extra: regimes, methods and backends (see ``offered``) of plugins, beside those in entry points.
+        extra: regimes, methods and backends (see ``offered``) of plugins. Those in entry points are added when a name
+            is not among these, or all are listed.
         tables: ``[tool.qllm.regimes]``.
         where: the file of the tables, for messages.
         root: what relative paths in a spec are relative to.
@@ -99,21 +100,17 @@ class RegimeCatalog:
     ) -> None:
         self.root = root
         self.trusted = trusted
-        added = list(installed())
-        for one in extra:
-            added += [one] if isinstance(one, Regime | Method) else offered(one)
-        for one in added:
-            if not one.backend:  # it would be measured as FP16, and pass
-                raise QllmError(
-                    f"the regimes of {one.name} name no backend; give the module that quantizes, or let the hook "
-                    "return the class in whose REGIMES they are"
-                )
-        self.methods = {method.prefix: method for method in (*METHODS, *(m for m in added if isinstance(m, Method)))}
-        regimes = (*BUILTIN, *(regime for regime in added if isinstance(regime, Regime)))
-        self._by_name = {regime.name: regime for regime in regimes}
+        self.methods: dict[str, Method] = {}
+        self._by_name: dict[str, Regime] = {}
         self._by_text: dict[str, Regime] = {}
+        self._is_complete = False
+        self._by_name[BASELINE] = BUILTIN[0]
+        self._add((*BUILTIN[1:], *METHODS))
+        for one in extra:
+            self._add([one] if isinstance(one, Regime | Method) else offered(one))
         # Maps of modules last: their parts can be regimes of other tables.
         for name, table in sorted((tables or {}).items(), key=lambda item: module_map.is_map(item[1])):
+            self._complete()
             if name in self._by_name:
                 raise QllmError(f"{where}: regimes.{name}: there is a regime of that name already; choose another")
             if isinstance(table, Mapping) and module_map.is_map(table):
@@ -122,6 +119,7 @@ class RegimeCatalog:
                 self._by_name[name] = spec.from_table(name, table, self.methods, where, root)
 
     def __iter__(self) -> Iterator[Regime]:
+        self._complete()
         return iter(self._by_name.values())
 
     def get(self, text: str) -> Regime:
@@ -130,12 +128,43 @@ class RegimeCatalog:
         Raises:
             QllmError: if there is none; the message lists those that there are.
         """
+        found = self._find(text)
+        if found is None:
+            self._complete()
+            found = self._find(text)
+        if found is None:
+            known = ", ".join(self._by_name)
+            methods = ", ".join(self.methods)
+            raise QllmError(
+                f"unknown regime {text!r}; known regimes: {known}; methods for specs such as gptq-4bit-g64-sym: "
+                f"{methods} (see `pytest-qllm list`)"
+            )
+        return found
+
+    def _add(self, offers: Iterable[Regime | Method], *, over: bool = True) -> None:
+        for one in offers:
+            if not one.backend:  # it would be measured as FP16, and pass
+                raise QllmError(
+                    f"the regimes of {one.name} name no backend; give the module that quantizes, or let the hook "
+                    "return the class in whose REGIMES they are"
+                )
+            if isinstance(one, Method):
+                self.methods[one.prefix] = one if over else self.methods.get(one.prefix, one)
+            else:
+                self._by_name[one.name] = one if over else self._by_name.get(one.name, one)
+
+    def _complete(self) -> None:
+        """Add what other packages offer: imported only when it is asked for, as they may import anything."""
+        if not self._is_complete:
+            self._is_complete = True
+            self._add(installed(), over=False)
+
+    def _find(self, text: str) -> Regime | None:
         for table in (self._by_name, self._by_text):
             if text in table:
                 return table[text]
         base, extras = spec.split(text, self.root)
         base = ALIASES.get(base, base)
-        named = self._by_name.get(base)
         label, is_checkpoint, place = base.partition("=")
         if is_checkpoint:
             if label in self._by_name or not spec.NAME.fullmatch(label):
@@ -144,19 +173,13 @@ class RegimeCatalog:
             if extras.calibration:
                 raise QllmError(f"regime {text!r}: a checkpoint is quantized already; leave calibration= out")
             return extras.applied(checkpoint.regime(label, place, self.root, trusted=label in self.trusted))
+        named = self._by_name.get(base)
         if named is not None and not extras.calibration:
             return extras.applied(named)
         regime = spec.parametrized(base, self.methods, extras.calibration)
         if regime is None and named is not None:
             raise QllmError(f"regime {text!r}: {named.method} needs no calibration; leave calibration= out")
-        if regime is None:
-            known = ", ".join(self._by_name)
-            methods = ", ".join(self.methods)
-            raise QllmError(
-                f"unknown regime {text!r}; known regimes: {known}; methods for specs such as gptq-4bit-g64-sym: "
-                f"{methods} (see `pytest-qllm list`)"
-            )
-        return extras.applied(regime)
+        return None if regime is None else extras.applied(regime)
 
     def choose(self, names: Iterable[str]) -> tuple[Regime, ...]:
         """The baseline, then the named regimes, each once and in the order given.

@@ -179,13 +179,15 @@ def test_a_class_in_another_package_s_entry_point(suite: Suite, monkeypatch: pyt
 
 
 def test_an_entry_point_that_cannot_be_imported_is_named(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its regimes are asked for: another package's fault is none of a session without them."""
     site = suite.pytester.mkdir("site")
     (site / "broken-1.0.dist-info").mkdir()
     (site / "broken-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (site / "broken-1.0.dist-info/entry_points.txt").write_text("[pytest_qllm.regimes]\nx = no_such_module:X\n")
     monkeypatch.syspath_prepend(site)
     suite.gates("story_perplexity")
-    assert_refused(suite.run(), "the regimes of no_such_module:X cannot be imported")
+    assert_refused(suite.run(regimes="theirs"), "the regimes of no_such_module:X cannot be imported")
+    suite.run(regimes="bnb-int8").assert_outcomes(passed=2)
 
 
 def test_a_checkpoint_that_needs_its_own_code_is_skipped(suite: Suite, tmp_path: Path) -> None:
