@@ -1,19 +1,17 @@
 """items.json.gz: the score of every item beside qllm.json, for a later release to compare itself with.
 
-Its schema is docs/reference/qllm-json.md. The bytes depend on the scores alone: no time, no name in the archive.
+Its schema is docs/reference/qllm-json.md.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.errors import QllmError
+from pytest_qllm.report import sidecar
 
 if TYPE_CHECKING:
     from pytest_qllm.report.wire import Table
@@ -63,30 +61,13 @@ def document(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def encode(content: Mapping[str, Any]) -> bytes:
-    """The file's bytes."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return gzip.compress(text.encode(), mtime=0)
-
-
 def read(path: Path, sha256: str) -> list[dict[str, Any]]:
-    """The entries of a file that ``encode`` made.
+    """The entries of such a file.
 
     Raises:
-        QllmError: if there is no such file, it is damaged, of another schema, or not the one with that hash.
+        QllmError: as ``sidecar.read``.
     """
-    try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise QllmError(
-            f"{path} cannot be read ({error.strerror}); a release's scores are there, keep it beside its qllm.json"
-        ) from error
-    if hashlib.sha256(packed).hexdigest() != sha256:
-        raise QllmError(f"{path} is not the file that was written with the qllm.json beside it")
-    content = json.loads(gzip.decompress(packed))
-    if content["schema"] != SCHEMA:
-        raise QllmError(f"{path} has the schema {content['schema']!r}; expected {SCHEMA!r}")
-    return list(content["benchmarks"])
+    return sidecar.read(path, sha256, SCHEMA, "a release's scores")
 
 
 def merged(shards: Sequence[tuple[str, Sequence[Table]]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.report import items, texts
+from pytest_qllm.report import items, sidecar, texts
 from pytest_qllm.report.family import adjusted, pooled, together
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.paired import ALPHA
@@ -96,7 +96,7 @@ def save(
     Raises:
         OSError: if the directory cannot be written.
     """
-    packed = {name: items.encode(content) if content["benchmarks"] else None for name, content in beside.items()}
+    packed = {name: sidecar.encode(content) if content["benchmarks"] else None for name, content in beside.items()}
     report = made(
         {
             name: None if data is None else {"file": name, "sha256": hashlib.sha256(data).hexdigest()}

@@ -91,14 +91,7 @@ class Report:
         Raises:
             QllmError: if the file beside the report is missing, damaged, or another one.
         """
-        if self.sidecar is None:
-            return ()
-        path = self.path.parent / self.sidecar.file
-        try:
-            entries = items.read(path, self.sidecar.sha256)
-            return _converted({"schema": items.SCHEMA, "benchmarks": entries}, ItemsDocument).benchmarks
-        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
-            raise QllmError(f"{path} is damaged ({_line(error)}); take it from where the report was made") from error
+        return _beside(self.path, self.sidecar, items, ItemsDocument).benchmarks if self.sidecar else ()
 
     @cached_property
     def texts(self) -> tuple[Texts, ...]:
@@ -107,14 +100,7 @@ class Report:
         Raises:
             QllmError: if the file beside the report is missing, damaged, or another one.
         """
-        if self.answers is None:
-            return ()
-        path = self.path.parent / self.answers.file
-        try:
-            entries = texts.read(path, self.answers.sha256)
-            return _converted({"schema": texts.SCHEMA, "benchmarks": entries}, TextsDocument).benchmarks
-        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
-            raise QllmError(f"{path} is damaged ({_line(error)}); take it from where the report was made") from error
+        return _beside(self.path, self.answers, texts, TextsDocument).benchmarks if self.answers else ()
 
     def frame(self) -> pandas.DataFrame:
         """The verdicts as a table, one row each; ``ci`` as ci_low and ci_high, mappings and provenance left out.
@@ -204,6 +190,15 @@ def _check_schema(content: Any, path: Path) -> None:
         )
     what = "no schema" if given is None else f"the schema {given!r}"
     raise QllmError(f"{path} has {what}; expected {SCHEMA!r}: the {NAME} of a session")
+
+
+def _beside(report: Path, listed: Sidecar, room: Any, kind: type[Kind]) -> Kind:
+    """The content of a file beside a report; ``room`` is the module that reads it."""
+    path = report.parent / listed.file
+    try:
+        return _converted({"schema": room.SCHEMA, "benchmarks": room.read(path, listed.sha256)}, kind)
+    except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+        raise QllmError(f"{path} is damaged ({_line(error)}); take it from where the report was made") from error
 
 
 def _converted(content: Any, kind: type[Kind]) -> Kind:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import base64
 import gzip
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_qllm.errors import QllmError
+from pytest_qllm.report import sidecar
 from pytest_qllm.report.items import BASELINE
 
 if TYPE_CHECKING:
@@ -96,23 +95,12 @@ def document(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def read(path: Path, sha256: str) -> list[dict[str, Any]]:
-    """The entries of a file that ``encode`` made.
+    """The entries of such a file.
 
     Raises:
-        QllmError: if there is no such file, it is damaged, of another schema, or not the one with that hash.
+        QllmError: as ``sidecar.read``.
     """
-    try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise QllmError(
-            f"{path} cannot be read ({error.strerror}); prompts and answers are there, keep it beside its qllm.json"
-        ) from error
-    if hashlib.sha256(packed).hexdigest() != sha256:
-        raise QllmError(f"{path} is not the file that was written with the qllm.json beside it")
-    content = json.loads(gzip.decompress(packed))
-    if content["schema"] != SCHEMA:
-        raise QllmError(f"{path} has the schema {content['schema']!r}; expected {SCHEMA!r}")
-    return list(content["benchmarks"])
+    return sidecar.read(path, sha256, SCHEMA, "prompts and answers")
 
 
 def merged(shards: Sequence[tuple[str, Sequence[wire.Texts]]]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def test_a_slide_fails_a_test_whose_loss_to_the_baseline_is_within_its_tolerance
 def rewrite(report: Path, content: dict[str, Any]) -> None:
     from hashlib import sha256
 
-    from pytest_qllm.report.items import encode
+    from pytest_qllm.report.sidecar import encode
 
     packed = encode(content)
     (report / "items.json.gz").write_bytes(packed)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.report import items
+from pytest_qllm.report import items, sidecar
 from pytest_qllm.report.items import Scores
 from pytest_qllm.report.json import write
 from pytest_qllm.report.record import Record
@@ -53,7 +53,7 @@ def test_tokens_and_clusters_go_with_the_items() -> None:
 
 def test_the_bytes_do_not_depend_on_the_order_of_the_tests() -> None:
     one, other = told(Scores(("a",), (1.0,), (1.0,))), told(Scores(("a",), (1.0,), (0.0,)), benchmark="arc")
-    assert items.encode(items.document([one, other])) == items.encode(items.document([other, one]))
+    assert sidecar.encode(items.document([one, other])) == sidecar.encode(items.document([other, one]))
 
 
 def test_what_was_written_can_be_read_and_only_that(tmp_path: Path) -> None:
