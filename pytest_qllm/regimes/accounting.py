@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-SIZE = "size.json"
+from pytest_qllm.regimes.size import NAME, Size
+
 LAYERS = "layers.json"
 
 PLAIN_BITS = 16
@@ -47,12 +48,8 @@ def write(layers: Mapping[str, LayerSize], matrices: int, parameters: int, into:
     weights = sum(layer.weights for layer in layers.values())
     bits = sum(layer.bits for layer in layers.values())
     whole = bits + PLAIN_BITS * (parameters - weights)
-    size = {
-        "bits_per_weight": (bits + PLAIN_BITS * (matrices - weights)) / matrices,
-        "model_bits_per_weight": whole / parameters,
-        "bytes": round(whole / 8),
-    }
-    (into / SIZE).write_text(json.dumps(size))
+    size = Size((bits + PLAIN_BITS * (matrices - weights)) / matrices, whole / parameters, round(whole / 8))
+    (into / NAME).write_text(json.dumps(size.to_json()))
     account = {
         "outlier_share": sum(layer.outliers for layer in layers.values()) / weights,
         "layers": {name: asdict(layer) for name, layer in layers.items()},
@@ -64,7 +61,7 @@ def read(artifact: Path) -> dict[str, Any] | None:
     """The content of both files, or None where the artifact is no simulated one."""
     if not (artifact / LAYERS).is_file():
         return None
-    content: dict[str, Any] = json.loads((artifact / SIZE).read_text()) | json.loads((artifact / LAYERS).read_text())
+    content: dict[str, Any] = json.loads((artifact / NAME).read_text()) | json.loads((artifact / LAYERS).read_text())
     return content
 
 

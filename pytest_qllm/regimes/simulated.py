@@ -7,7 +7,6 @@ more would add up in another order, and give other weights.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pytest_qllm.errors import QllmError
 from pytest_qllm.regimes import accounting
 from pytest_qllm.regimes.accounting import LayerSize
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.size import counted
 
 if TYPE_CHECKING:
     import torch
@@ -78,9 +78,8 @@ def save(dense: PreTrainedModel, sizes: Mapping[str, LayerSize], model: Path, in
 
     from pytest_qllm.models.loader import load_tokenizer
 
-    ends = {id(end.weight) for end in (dense.get_input_embeddings(), dense.get_output_embeddings()) if end is not None}
-    counts = {id(one): one.numel() for one in dense.parameters() if one.ndim >= 2 and id(one) not in ends}
-    accounting.write(sizes, sum(counts.values()), sum(one.numel() for one in dense.parameters()), into)
+    matrices, parameters = counted(dense)
+    accounting.write(sizes, sum(matrices.values()), parameters, into)
     dense.to(torch.float16).save_pretrained(into)
     load_tokenizer(model).save_pretrained(into)
 
@@ -125,12 +124,12 @@ def _prepared(regime: Regime, model: Path) -> Iterator[tuple[PreTrainedModel, di
 
     from pytest_qllm.models.loader import load_dense
     from pytest_qllm.quiet import quiet
+    from pytest_qllm.regimes.layers import kept
     from pytest_qllm.regimes.sequential import linears
 
-    keep = [re.compile(one) for one in regime.options.get("keep", ())]
     with one_thread(), quiet():
         dense = load_dense(model, torch.float32, "cpu")
-        layers = {name: layer for name, layer in linears(dense).items() if not any(one.search(name) for one in keep)}
-        if not layers:
-            raise QllmError(f"{regime.name}: keep matches every linear layer: nothing is left to quantize")
+        layers = linears(dense)
+        for name in kept(regime, list(layers)):
+            del layers[name]
         yield dense, layers

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 VERSION = 1
 """Part of the store's key."""
@@ -55,10 +58,18 @@ def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> 
     """
     if (artifact / NAME).is_file():
         return Size(**json.loads((artifact / NAME).read_text()))
+    bits, everything = stored(artifact, weights)
+    if not all(bits.values()) or all(bits[name] >= 16 * count for name, count in weights.items()):
+        return None
+    return Size(sum(bits.values()) / sum(weights.values()), everything / parameters, everything // 8)
+
+
+def stored(artifact: Path, names: Iterable[str]) -> tuple[dict[str, int], int]:
+    """Bits of each module's tensors in an artifact, biases left out and 0 where it has none, and of all tensors."""
     folder = artifact / "checkpoint" if (artifact / "checkpoint").is_dir() else artifact
     if (artifact / POINTER).is_file():
         folder = Path(json.loads((artifact / POINTER).read_text())["path"])
-    bits: dict[str, int] = dict.fromkeys(weights, 0)
+    bits = dict.fromkeys(names, 0)
     everything = 0
     for file in sorted(folder.glob("*.safetensors")):
         for name, size in _tensors(file):
@@ -68,30 +79,32 @@ def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> 
                 module = module.rpartition(".")[0]
             if module and kind != "bias":
                 bits[module] += size
-    if not all(bits.values()) or all(bits[name] >= 16 * count for name, count in weights.items()):
-        return None
-    return Size(sum(bits.values()) / sum(weights.values()), everything / parameters, everything // 8)
+    return bits, everything
 
 
 def matrices(model: Path) -> tuple[dict[str, int], int]:
-    """Weights of each matrix in the layers of an FP16 checkpoint by its module's name, and of the whole model.
-
-    The model is built without weights: what is an embedding or an output head is the model's own word.
-    """
+    """As ``counted``, of a checkpoint; the model is built without weights."""
     import torch
     from transformers import AutoModelForCausalLM
 
     from pytest_qllm.models.loader import load_config
 
     with torch.device("meta"):
-        empty = AutoModelForCausalLM.from_config(load_config(model))
-    outer = {id(one.weight) for one in (empty.get_input_embeddings(), empty.get_output_embeddings()) if one is not None}
+        return counted(AutoModelForCausalLM.from_config(load_config(model)))
+
+
+def counted(model: PreTrainedModel) -> tuple[dict[str, int], int]:
+    """Weights of each matrix in a model's layers by its module's name, and of the whole model.
+
+    What is an embedding or an output head is the model's own word.
+    """
+    outer = {id(one.weight) for one in (model.get_input_embeddings(), model.get_output_embeddings()) if one is not None}
     found = {
         name.removesuffix(".weight"): parameter.numel()
-        for name, parameter in empty.named_parameters()
+        for name, parameter in model.named_parameters()
         if parameter.ndim >= 2 and id(parameter) not in outer
     }
-    return found, sum(parameter.numel() for parameter in empty.parameters())
+    return found, sum(parameter.numel() for parameter in model.parameters())
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, int]]:

@@ -2,8 +2,8 @@
 
 Simulated: each part is made by its own library, on the whole model, and the layers are put together from the parts'
 dense weights. So a calibrated part saw inputs from a model that was quantized by that part throughout. Layers that no
-expression matches get the part ``default``, or stay in FP16. What a library's own part takes is estimated as its width
-and 32 bits (a scale and a zero point) for each group; a simulated part tells.
+expression matches get the part ``default``, or stay in FP16. What a part takes is its own account, or the
+tensors that its library saved.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.regimes import accounting, simulated
-from pytest_qllm.regimes.accounting import LayerSize
+from pytest_qllm.regimes.accounting import PLAIN_BITS, LayerSize
 from pytest_qllm.regimes.module_map import parts_of
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.size import stored
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +102,9 @@ def _weight(source: PreTrainedModel, name: str, part: Regime) -> torch.Tensor:
 
 
 def _sizes(part: Regime, folder: Path, weights: Mapping[str, int]) -> dict[str, LayerSize]:
+    """By the part's own account, or by the tensors that its library saved; what neither tells counts as FP16."""
     told = accounting.read_layers(folder)
-    group = part.options.get("group_size") or part.options.get("block_size")
-    estimated = part.bits + (32 / group if group else 0)
-    return {name: told.get(name) or LayerSize(count, count * estimated) for name, count in weights.items()}
+    bits, _ = stored(folder, weights)
+    return {
+        name: told.get(name) or LayerSize(count, bits[name] or PLAIN_BITS * count) for name, count in weights.items()
+    }
