@@ -13,6 +13,10 @@ from typing import Any
 
 BASELINE = "fp16"
 
+SIMULATED = 1
+"""Part of the store's key: counted up with every change that changes the weights or the account of a simulated method
+of this package, as another version of a library does."""
+
 
 @dataclass(frozen=True)
 class Regime:
@@ -85,7 +89,7 @@ class Regime:
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the quantized weights, but for the model itself: part of the store's key."""
-        version = _version(self.library) if self.library else ""
+        version = _version(self.library) if self.library else str(SIMULATED) if self.simulated else ""
         return {
             "method": self.method,
             "bits": self.bits,

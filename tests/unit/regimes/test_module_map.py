@@ -19,7 +19,7 @@ from pytest_qllm.errors import QllmError  # noqa: E402
 from pytest_qllm.regimes.backends import backend  # noqa: E402
 from pytest_qllm.regimes.catalog import RegimeCatalog  # noqa: E402
 from pytest_qllm.regimes.regime import Regime  # noqa: E402
-from pytest_qllm.regimes.size import stored
+from pytest_qllm.regimes.size import stored  # noqa: E402
 from pytest_qllm.store import digest  # noqa: E402
 
 OWN = {"method": "rtn", "bits": 2, "group_size": 16}
