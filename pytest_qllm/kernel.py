@@ -22,6 +22,7 @@ def probe(laboratory: Laboratory, regime: Regime) -> tuple[Figures, dict[str, An
         UnavailableError: with the reason, if the regime has no kernel, or nothing to compare it with.
         QllmError: if a model cannot be loaded or run, or the comparison would be no evidence.
     """
+    regime = regime.base  # an adapter and a cache are no part of the kernel
     reason = _nothing_to_compare(regime)
     if reason:
         raise UnavailableError(reason)

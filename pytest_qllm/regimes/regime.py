@@ -75,9 +75,9 @@ class Regime:
         for library, extra in (("torch", "model"), (self.library, self.extra)):
             if library and not _installed(library):
                 return f"pip install 'pytest-qllm[{extra}]'" if extra else f"pip install {library}"
-        if self.adapter and importlib.util.find_spec("peft") is None:
+        if self.adapter and not _installed("peft"):
             return "pip install 'pytest-qllm[lora]'"
-        if self.kv and importlib.util.find_spec("hqq" if self.kv == "int8" else "optimum.quanto") is None:
+        if self.kv and not _installed("hqq" if self.kv == "int8" else "optimum.quanto"):
             return "pip install 'pytest-qllm[kv]'"
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import xml.etree.ElementTree as ElementTree
 from typing import Any
@@ -139,3 +140,10 @@ def test_a_simulated_regime_has_no_kernel(suite: Suite) -> None:
     result = suite.run("-rs", regimes="rtn-4bit")
     result.assert_outcomes(skipped=2)
     result.stdout.fnmatch_lines(["SKIPPED*rtn-4bit is simulated: no kernel multiplies its quantized weights*"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("optimum") is None, reason="optimum-quanto is not installed")
+def test_a_small_cache_is_no_part_of_a_kernel(suite: Suite) -> None:
+    result = suite.run("-rs", regimes="fp16+kv=int4,bnb-nf4+kv=int4")
+    result.assert_outcomes(passed=1, skipped=2)
+    assert len(suite.report["kernels"]) == 1

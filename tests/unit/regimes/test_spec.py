@@ -152,3 +152,13 @@ def test_a_regime_without_a_backend_is_refused() -> None:
     """It would be measured as the baseline, and pass."""
     with pytest.raises(QllmError, match="the regimes of halved name no backend"):
         RegimeCatalog([Regime("halved", "halved", 8)])
+
+
+def test_a_cache_whose_library_is_not_here_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(name: str) -> object | None:
+        if name == "optimum.quanto":
+            raise ModuleNotFoundError("No module named 'optimum'")
+        return object()
+
+    monkeypatch.setattr("importlib.util.find_spec", find)
+    assert Regime("fp16", "none", 16, kv="int4").missing() == "pip install 'pytest-qllm[kv]'"
