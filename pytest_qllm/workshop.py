@@ -20,7 +20,7 @@ from pytest_qllm.models import adapter, source
 from pytest_qllm.models.source import AbsentError, Checkpoint
 from pytest_qllm.regimes import checkpoint
 from pytest_qllm.regimes.backends import backend, dense_backend, engine_backend
-from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.regime import KV, Regime, version_of
 from pytest_qllm.regimes.size import VERSION as SIZE_VERSION
 from pytest_qllm.regimes.size import Size, matrices, of_artifact
 from pytest_qllm.store import Store, digest
@@ -104,7 +104,7 @@ class Workshop:
         if regime.adapter:
             recipe["adapter"] = adapter.fingerprint(regime.adapter)
         if regime.kv:
-            recipe["kv"] = regime.kv
+            recipe["kv"] = {"width": regime.kv, "version": KV, "library": version_of(regime.kv_library)}
         return recipe
 
     def engine(self, regime: Regime, items: Sequence[Item]) -> Observable:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,10 +30,14 @@ RESIDUAL = 32
 """Latest tokens that are kept in the compute dtype at most; transformers' default is 128, longer than most items."""
 
 GROUP = 64
+"""Values that share a scale: as transformers' default, or the largest power of two that divides the size of a head."""
 
 
 class QuantizedCacheEngine(TorchEngine):
-    """A ``TorchEngine`` whose keys and values are kept in ``bits`` bits, in groups of 64, by HQQ."""
+    """A ``TorchEngine`` whose keys and values are kept in ``bits`` bits, in groups of 64.
+
+    By optimum-quanto, transformers' default, at 2 and 4 bits; by HQQ at 8, which quanto does not have there.
+    """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, bits: int) -> None:
         super().__init__(model, tokenizer, packed=False)
@@ -70,35 +75,35 @@ class QuantizedCacheEngine(TorchEngine):
         context = encoded.inputs[:first]
         if context and context not in kept:
             kept[context] = self._cache()
-            self._read(context, kept[context])
+            self.runner.following(context, kept[context])
         cache = _branched(kept[context]) if context else self._cache()
-        hidden = self._read(encoded.inputs[first:], cache)
-        return self._scored(hidden, encoded.targets, None)
+        return self._scored(self._read_on(encoded.inputs[first:], cache), encoded.targets, None)
 
     def _window(self, encoded: Encoded, observer: Observer | None) -> Scored:
-        cache = self._cache()
-        blocks = [encoded.inputs[at : at + RESIDUAL] for at in range(0, len(encoded.inputs), RESIDUAL)]
-        hidden = torch.cat([self._read(block, cache) for block in blocks])
+        hidden = self._read_on(encoded.inputs, self._cache())
         return self._scored(hidden[len(encoded.inputs) - len(encoded.targets) :], encoded.targets, observer)
 
     def _scored(self, hidden: torch.Tensor, targets: Sequence[int], observer: Observer | None) -> Scored:
         chosen, is_likeliest = self._score_places(hidden, range(len(targets)), targets, observer)
         return Scored(sum(chosen), all(is_likeliest), len(targets))
 
-    def _read(self, tokens: Sequence[int], cache: Any) -> torch.Tensor:
-        """Final hidden states of tokens that follow those in the cache, shape (tokens, width); they join it."""
-        return self.runner.following(tokens, cache)
+    def _read_on(self, tokens: Sequence[int], cache: Any) -> torch.Tensor:
+        """Final hidden states of tokens that follow those in the cache, shape (tokens, width), a block at a time."""
+        blocks = [tokens[at : at + RESIDUAL] for at in range(0, len(tokens), RESIDUAL)]
+        return torch.cat([self.runner.following(block, cache) for block in blocks])
 
     def _cache(self) -> Any:
         from transformers import QuantizedCache
 
+        config = self.model.config.get_text_config()
+        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return QuantizedCache(
             "hqq" if self.bits == 8 else "quanto",
-            self.model.config.get_text_config(),
+            config,
             nbits=self.bits,
             axis_key=1 if self.bits == 8 else 0,
             axis_value=1 if self.bits == 8 else 0,
-            q_group_size=GROUP,
+            q_group_size=gcd(GROUP, head),
             residual_length=RESIDUAL,
         )
 

@@ -13,6 +13,9 @@ from typing import Any
 
 BASELINE = "fp16"
 
+KV = 1
+"""Part of the store's key of a quantized cache: counted up with every change of how it is read."""
+
 SIMULATED = 1
 """Part of the store's key: counted up with every change that changes the weights or the account of a simulated method
 of this package, as another version of a library does."""
@@ -70,6 +73,11 @@ class Regime:
         weights = self.bits if self.bits_per_weight is None else max(1, floor(self.bits_per_weight))
         return min(weights, int(self.kv.removeprefix("int"))) if self.kv else weights
 
+    @property
+    def kv_library(self) -> str:
+        """What quantizes the cache; optimum-quanto, transformers' default, has no 8 bits there."""
+        return "hqq" if self.kv == "int8" else "optimum.quanto"
+
     def missing(self) -> str | None:
         """The command that installs what this regime lacks here, or None where all is there."""
         for library, extra in (("torch", "model"), (self.library, self.extra)):
@@ -77,7 +85,7 @@ class Regime:
                 return f"pip install 'pytest-qllm[{extra}]'" if extra else f"pip install {library}"
         if self.adapter and not _installed("peft"):
             return "pip install 'pytest-qllm[lora]'"
-        if self.kv and not _installed("hqq" if self.kv == "int8" else "optimum.quanto"):
+        if self.kv and not _installed(self.kv_library):
             return "pip install 'pytest-qllm[kv]'"
         return None
 
@@ -89,7 +97,7 @@ class Regime:
 
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the quantized weights, but for the model itself: part of the store's key."""
-        version = _version(self.library) if self.library else str(SIMULATED) if self.simulated else ""
+        version = version_of(self.library) if self.library else str(SIMULATED) if self.simulated else ""
         return {
             "method": self.method,
             "bits": self.bits,
@@ -119,7 +127,7 @@ def _cuda_works() -> bool:
     return torch.cuda.is_available()
 
 
-def _version(module: str) -> str:
+def version_of(module: str) -> str:
     """The version of the distribution that a module comes with, which may have another name."""
     try:
         return importlib.metadata.version(module)
