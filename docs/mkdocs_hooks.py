@@ -110,12 +110,11 @@ def benchmarks() -> Iterable[str]:
             _code(benchmark.metric),
             benchmark.items,
             benchmark.quick,
-            benchmark.wheel.split if benchmark.wheel else "",
-            _code(benchmark.hub),
+            _code(benchmark.data_name),
         )
         for benchmark in BenchmarkCatalog()
     ]
-    columns = ("name", "dimension", "lm-eval task file", "metric", "items", "of the built-in model", "split", "hub")
+    columns = ("name", "dimension", "lm-eval task file", "metric", "items", "of the built-in model", "data")
     return _table(columns, rows)
 
 

