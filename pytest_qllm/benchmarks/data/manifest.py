@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.store import digest
 
 FILE = "manifest.json"
 """In a folder of the user's: its items are these, whatever others are known."""
@@ -65,13 +64,14 @@ class Manifest:
 
 def fingerprint(documents: Iterable[Mapping[str, Any]]) -> Items:
     """Number of documents, and a hash of them in any order: sha256 over the sorted hashes of their canonical JSON."""
-    hashes = sorted(digest(_plain(document)) for document in documents)
+    hashes = sorted(_hash(document) for document in documents)
     return Items(len(hashes), hashlib.sha256("\n".join(hashes).encode()).hexdigest())
 
 
-def _plain(document: Mapping[str, Any]) -> Any:
-    """A document as JSON has it: a table's dates as text."""
-    return json.loads(json.dumps(document, default=str))
+def _hash(document: Mapping[str, Any]) -> str:
+    """As ``store.digest``, of a document that may have a table's dates, which count as text."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
 
 
 @cache

@@ -12,7 +12,7 @@ from pytest_qllm.benchmarks.data.known import HubData, Known, WheelData
 from pytest_qllm.benchmarks.data.manifest import Items, Manifest, known_manifests, own_manifest
 from pytest_qllm.errors import QllmError
 from pytest_qllm.models import wheels
-from pytest_qllm.store import Store, digest
+from pytest_qllm.store import Store, digest, file_digest
 
 Splits = Mapping[str, Any]
 """Datasets by split."""
@@ -65,7 +65,7 @@ class WheelPlace:
 
     def state(self, subset: str, cache: Store) -> Any | None:
         root = wheels.unpacked(self.data.wheel, cache) / self.data.wheel.root / self.data.path.format(subset=subset)
-        return _digests(root, cache)
+        return _states(root)
 
     def is_here(self, cache: Store) -> bool:
         return wheels.is_unpacked(self.data.wheel, cache)
@@ -103,6 +103,15 @@ class HubPlace:
     def state(self, subset: str, cache: Store) -> Any | None:
         return self.identity(cache)
 
+    def snapshot(self) -> tuple[Path, list[str]]:
+        """The local copy of the repository, fetched if need be, and the files in it that count.
+
+        Raises:
+            QllmError: if they are not here and cannot be fetched.
+        """
+        folder, files = hub.snapshot(self.known, self.data, self.subsets)
+        return folder, sorted({one for by_split in files.values() for names in by_split.values() for one in names})
+
     def is_here(self, cache: Store) -> bool:
         try:
             hub.snapshot(self.known, self.data, self.subsets, fetch=False)
@@ -138,7 +147,7 @@ class DirectoryPlace:
         return _digests(self.folder, cache)
 
     def state(self, subset: str, cache: Store) -> Any | None:
-        return _digests(self.folder, cache, subset)
+        return _states(self.folder, subset)
 
     def is_here(self, cache: Store) -> bool:
         return True
@@ -188,11 +197,30 @@ class TaskPlace:
         return ""
 
 
-def _digests(root: Path, cache: Store, part: str = "") -> dict[str, str]:
-    """sha256 of a file, or of the files below a folder in whose path the part is."""
+_LARGE = 2**24
+"""Bytes from which on a file is not read whenever somebody asks what it is."""
+
+
+def _digests(root: Path, cache: Store) -> dict[str, str]:
+    """sha256 of the files below a folder, by their path in it."""
+    return {
+        name: cache.digest_of(file) if file.stat().st_size > _LARGE else file_digest(file)
+        for name, file in _files(root).items()
+    }
+
+
+def _states(root: Path, part: str = "") -> dict[str, list[int]]:
+    """What changes when a file is written, of the files in whose path the part is: much quicker than their content.
+
+    The inode's change time, which no program sets, is part of it: an edit in place is always seen.
+    """
+    stats = {name: file.stat() for name, file in _files(root).items() if part in name}
+    return {name: [one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns] for name, one in stats.items()}
+
+
+def _files(root: Path) -> dict[str, Path]:
     files = [root] if root.is_file() else [file for file in sorted(root.rglob("*")) if file.is_file()]
-    names = {str(file.relative_to(root)): file for file in files}
-    return {name: cache.digest_of(file) for name, file in names.items() if part in name}
+    return {str(file.relative_to(root)): file for file in files}
 
 
 def checked(place: Place, benchmark: str, subset: str, found: Mapping[str, Items], cache: Store) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,20 +76,49 @@ class DataSource:
             f"(or {directory.ENDINGS}), see docs/reference/data.md; or end with auto, as in {self.choice},auto"
         )
 
+    def provenance(self, benchmark: Benchmark) -> dict[str, Any]:
+        """Which items a benchmark has: source, manifest, licence, number, and a hash over all of them.
+
+        Only the source where lm-eval's task loads its own, or nothing can be read.
+        """
+        place = self.place(benchmark)
+        subsets = benchmark.subsets or ("",)
+        if isinstance(place, TaskPlace):
+            return {"source": place.describe()}
+        found = {subset: self._items(place, benchmark, subset) for subset in subsets}
+        manifests = [checked(place, benchmark.name, one, items, self.cache) for one, items in found.items() if items]
+        made = Manifest(place.describe(), "", found)
+        known = KNOWN.get(benchmark.data_name)
+        splits = dict.fromkeys(split for items in found.values() for split in items)
+        return {
+            "source": place.describe(),
+            "manifest": manifests[0].source if manifests else "",
+            "licence": next((one.licence for one in manifests if one.licence), known.licence if known else ""),
+            "items": {split: made.count(split) for split in splits},
+            "sha256": digest(made.to_json()["subsets"]),
+        }
+
     def _check(self, place: Place, benchmark: Benchmark, subset: str, splits: Splits) -> None:
-        """Refuse other items than the known ones; they are hashed once for each state of what they are read from."""
-        state = place.state(subset, self.cache)
-        key = digest([_FORMAT, benchmark.data_name, subset, state, place.asked])
-        known = self.cache.read("items-of", key) if state is not None else None
-        if known is not None:
-            found = Manifest.from_json(known).subsets[subset]
-        else:
-            self.cache.progress(f"checking the items of {benchmark.name}")
-            found = {split: fingerprint(rows) for split, rows in splits.items() if split in (place.asked or splits)}
-            if state is not None:
-                self.cache.write(Manifest("", "", {subset: found}).to_json(), "items-of", key)
+        """Refuse other items than the known ones."""
+        found = self._items(place, benchmark, subset, splits)
         if found:  # else there are only splits that nothing asks, which is the task's to say
             checked(place, benchmark.name, subset, found, self.cache)
+
+    def _items(
+        self, place: Place, benchmark: Benchmark, subset: str, splits: Splits | None = None
+    ) -> Mapping[str, Items]:
+        """The items of a subset, by split; hashed once for each state of what they are read from."""
+        state = place.state(subset, self.cache)
+        key = digest([_FORMAT, benchmark.data_name, place.describe(), subset, state, place.asked])
+        known = self.cache.read("items-of", key) if state is not None else None
+        if known is not None:
+            return Manifest.from_json(known).subsets[subset]
+        self.cache.progress(f"checking the items of {benchmark.name}")
+        read = splits if splits is not None else place.splits(subset, self.cache) or {}
+        found = {split: fingerprint(rows) for split, rows in read.items() if split in (place.asked or read)}
+        if state is not None:
+            self.cache.write(Manifest("", "", {subset: found}).to_json(), "items-of", key)
+        return found
 
 
 def _allowed(place: Place) -> str:
