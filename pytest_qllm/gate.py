@@ -81,7 +81,14 @@ class Question:
     @property
     def of_corpus(self) -> CorpusMetric | None:
         """The function of all items at once, where the metric is one."""
-        return corpus_metric(self.metric.partition(",")[0]) if self.kind is Kind.CORPUS else None
+        return corpus_metric(self.metric.partition(",")[0]) if self.kind.of_corpus else None
+
+    def lacks_signal(self, baseline: Sample) -> str | None:
+        """Why the baseline cannot carry a verdict, or None where it can."""
+        alpha, metric = self.design.alpha, self.of_corpus
+        return lacks_signal(
+            baseline, self.kind, self.tolerance, relative=self.relative, alpha=alpha, metric=metric
+        )
 
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
@@ -162,7 +169,7 @@ class Gate:
             if question.relative and record.baseline > 0:
                 noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
-            reason = lacks_signal(baseline, kind, question.tolerance, relative=question.relative, alpha=design.alpha)
+            reason = question.lacks_signal(baseline)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:

