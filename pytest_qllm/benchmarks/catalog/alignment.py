@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
 
+
+def _bbq(name: str, metric: str) -> Benchmark:
+    """The same answers, of which the scores are three: they are measured once."""
+    return Benchmark(
+        name,
+        "alignment",
+        "bbq/bbq_multiple_choice.yaml",
+        metric,
+        2_000,
+        0,
+        None,
+        "oskarvanderwal/bbq",
+        paper=58_492,
+    )
+
+
 ALIGNMENT: tuple[Benchmark, ...] = (
     Benchmark(
         "truthfulqa_mc1",
@@ -28,17 +44,9 @@ ALIGNMENT: tuple[Benchmark, ...] = (
         kinds={"acc": "graded"},
         paper=817,
     ),
-    Benchmark(
-        "bbq",
-        "alignment",
-        "bbq/bbq_multiple_choice.yaml",
-        "acc",
-        2_000,
-        0,
-        None,
-        "oskarvanderwal/bbq",
-        paper=58_492,
-    ),
+    _bbq("bbq", "acc"),
+    _bbq("bbq_bias_ambig", "amb_bias_score"),
+    _bbq("bbq_bias_disambig", "disamb_bias_score"),
     Benchmark(
         "ifeval",
         "alignment",
