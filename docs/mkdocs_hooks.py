@@ -116,7 +116,8 @@ def benchmarks() -> Iterable[str]:
         )
         for benchmark in BenchmarkCatalog()
     ]
-    columns = ("name", "dimension", "lm-eval task file", "metric", "items", "of the built-in model", "paper", "split", "hub")
+    numbers = ("items", "of the built-in model", "paper")
+    columns = ("name", "dimension", "lm-eval task file", "metric", *numbers, "split", "hub")
     return _table(columns, rows)
 
 
