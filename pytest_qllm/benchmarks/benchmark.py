@@ -58,6 +58,9 @@ class Benchmark:
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
+        cluster: fields of a document whose values together name the cluster of its item: items of one cluster (made
+            of one template, about one text) are not independent, and count as one unit. ``{subset}`` is the subset.
+            Empty: every item is its own.
     """
 
     name: str
@@ -72,12 +75,17 @@ class Benchmark:
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    cluster: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():
             if kind not in DECLARABLE:
                 known = ", ".join(DECLARABLE)
                 raise QllmError(f"{self.name}: {metric} is declared to be {kind!r}; expected one of: {known}")
+        if isinstance(self.cluster, str):
+            raise QllmError(
+                f"{self.name}: cluster is {self.cluster!r}; expected a tuple of fields: ({self.cluster!r},)"
+            )
 
     @property
     def scale(self) -> Scale:
