@@ -64,6 +64,9 @@ class Benchmark:
         needs: what the task needs beside lm-eval (``benchmarks.needs``).
         paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
             None: as many as otherwise.
+        cluster: fields of a document whose values together name the cluster of its item: items of one cluster (made
+            of one template, about one text) are not independent, and count as one unit. ``{subset}`` is the subset.
+            Empty: every item is its own.
     """
 
     name: str
@@ -81,12 +84,17 @@ class Benchmark:
     shots: int | None = None
     needs: tuple[str, ...] = ()
     paper: int | None = None
+    cluster: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():
             if kind not in DECLARABLE:
                 known = ", ".join(DECLARABLE)
                 raise QllmError(f"{self.name}: {metric} is declared to be {kind!r}; expected one of: {known}")
+        if isinstance(self.cluster, str):
+            raise QllmError(
+                f"{self.name}: cluster is {self.cluster!r}; expected a tuple of fields: ({self.cluster!r},)"
+            )
 
     @property
     def scale(self) -> Scale:

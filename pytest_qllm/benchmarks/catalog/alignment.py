@@ -16,6 +16,7 @@ def _bbq(name: str, metric: str) -> Benchmark:
         0,
         None,
         "oskarvanderwal/bbq",
+        cluster=("category", "question_index"),
         paper=58_492,
     )
 
