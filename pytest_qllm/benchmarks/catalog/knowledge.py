@@ -21,7 +21,7 @@ KNOWLEDGE: tuple[Benchmark, ...] = (
         "mmlu/default/mmlu_{subset}.yaml",
         "acc",
         500,
-        40,
+        20,
         subsets=subsets.MMLU,
         shots=5,
         paper=14_042,
