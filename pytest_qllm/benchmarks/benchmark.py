@@ -47,15 +47,15 @@ class Benchmark:
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
-        shots: worked examples before each question; None: as many as the task says.
-        needs: what the task needs beside lm-eval (``benchmarks.needs``).
-        paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
-            None: as many as otherwise.
         cluster: fields of a document whose values together name the cluster of its item: items of one cluster (made
             of one template, about one text) are not independent, and count as one unit. ``{subset}`` is the subset.
             Empty: every item is its own.
         data: name of the data set (``data.known.KNOWN``, or a folder of the user's), if it is not the benchmark's own:
             several benchmarks may ask of the same documents.
+        shots: worked examples before each question; None: as many as the task says.
+        needs: what the task needs beside lm-eval (``benchmarks.needs``).
+        paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
+            None: as many as otherwise.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Benchmark:
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    cluster: tuple[str, ...] = ()
+    data: str = ""
     shots: int | None = None
     needs: tuple[str, ...] = ()
     paper: int | None = None
-    cluster: tuple[str, ...] = ()
-    data: str = ""
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():

@@ -199,3 +199,8 @@ class TestWithoutADefault:
         assert tolerances.of("arc_easy", "graded", 4).value == 0.05
         assert tolerances.of("hellaswag", "graded", 4).value == 0.02
         assert tolerances.of("hellaswag", "graded", 4, own=False).value == 0.05
+
+
+def test_nothing_is_kept_of_a_bias():
+    with pytest.raises(QllmError, match="of a bias nothing is kept"):
+        check("99%", "bias", "bbq")
