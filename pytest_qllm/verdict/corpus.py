@@ -84,10 +84,10 @@ def bias_interval(
 ) -> tuple[float, float, float, float]:
     """How much nearer to 0 the candidate's score lies, |baseline| - |candidate|, of a metric that is best there.
 
-    Resampled distances from 0 are folded where a score is near it, and their limits pass a loss of exactly the tolerance
-    in a quarter of runs. So the limits are made of those of the plain difference d = candidate - baseline and the sum s =
-    candidate + baseline: the distance grows by max(d, -s) where the baseline's score is positive, by max(-d, s) where it
-    is negative, and by the smaller of the two whatever its sign. Each of the limits has the error ``alpha / 2``, since the
+    Resampled distances from 0 are folded where a score is near it: their limits pass a loss of exactly the tolerance in
+    a quarter of runs. So the limits are made of those of the difference d = candidate - baseline and the sum s = candidate
+    + baseline: the distance grows by max(d, -s) where the baseline's score is positive, by max(-d, s) where it is
+    negative, and by the smaller of the two whatever its sign. Each of the limits has the error ``alpha / 2``, since the
     smaller of two bounds errs where either does.
 
     Args and returns: as ``corpus_interval``; the standard error is that of the difference.
