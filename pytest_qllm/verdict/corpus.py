@@ -85,10 +85,10 @@ def bias_interval(
     """How much nearer to 0 the candidate's score lies, |baseline| - |candidate|, of a metric that is best there.
 
     Resampled distances from 0 are folded where a score is near it: their limits pass a loss of exactly the tolerance in
-    a quarter of runs. So the limits are made of those of the difference d = candidate - baseline and the sum s = candidate
-    + baseline: the distance grows by max(d, -s) where the baseline's score is positive, by max(-d, s) where it is
-    negative, and by the smaller of the two whatever its sign. Each of the limits has the error ``alpha / 2``, since the
-    smaller of two bounds errs where either does.
+    a quarter of runs. So the limits are made of those of the difference d = candidate - baseline and of the sum s of
+    both: the distance grows by max(d, -s) where the baseline's score is positive, by max(-d, s) where it is negative,
+    and by the smaller of the two whatever its sign. Each of the limits has the error ``alpha / 2``, since the smaller
+    of two bounds errs where either does.
 
     Args and returns: as ``corpus_interval``; the standard error is that of the difference.
     """
