@@ -80,7 +80,12 @@ def corpus_interval(
 
 
 def bias_interval(
-    baseline: Floats, candidate: Floats, metric: CorpusMetric, alpha: float, generator: np.random.Generator
+    baseline: Floats,
+    candidate: Floats,
+    metric: CorpusMetric,
+    alpha: float,
+    generator: np.random.Generator,
+    resamples: int = RESAMPLES,
 ) -> tuple[float, float, float, float]:
     """How much nearer to 0 the candidate's score lies, |baseline| - |candidate|, of a metric that is best there.
 
@@ -93,8 +98,8 @@ def bias_interval(
     Args and returns: as ``corpus_interval``; the standard error is that of the difference.
     """
     before, after = float(metric(baseline)), float(metric(candidate))
-    _, low_d, high_d, error = corpus_interval(baseline, candidate, metric, alpha / 2, generator)
-    _, low_s, high_s, _ = corpus_interval(baseline, candidate, metric, alpha / 2, generator, summed=True)
+    _, low_d, high_d, error = corpus_interval(baseline, candidate, metric, alpha / 2, generator, resamples)
+    _, low_s, high_s, _ = corpus_interval(baseline, candidate, metric, alpha / 2, generator, resamples, summed=True)
     most = min(max(high_d, -low_s), max(-low_d, high_s))
     least = min(max(low_d, -high_s), max(-high_d, low_s))
     return abs(before) - abs(after), -most, -least, error
