@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+CEILING = 0.99
+"""Share of right answers above which a benchmark is too easy for the baseline to show what a candidate has lost."""
+
+
 class Outcome(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"
@@ -151,7 +155,8 @@ def judge(
 ) -> Verdict:
     """Non-inferiority of the candidate, one-sided, three-way and fail closed.
 
-    NO_SIGNAL depends on the baseline alone, so that no candidate's scores decide whether they count.
+    NO_SIGNAL depends on the baseline alone, so that no candidate's scores decide whether they count; but at the ceiling
+    it takes the place of a PASS only, for a loss that is proven there is one.
 
     Args:
         baseline: scores of the baseline.
@@ -203,7 +208,17 @@ def judge(
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, f"fewer than {kind.minimum} {kind.units}")
     if found.degenerate:
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, found.degenerate)
-    return Verdict(decide(evidence, tolerance), tolerance, evidence)
+    outcome = decide(evidence, tolerance)
+    if outcome is Outcome.PASS and kind.has_chance and evidence.baseline > CEILING:
+        return Verdict(Outcome.NO_SIGNAL, tolerance, None, _ceiling(evidence))
+    return Verdict(outcome, tolerance, evidence)
+
+
+def _ceiling(evidence: Evidence) -> str:
+    return (
+        f"the baseline answers {evidence.baseline:.1%} of {evidence.n} items: at the ceiling, where a worse model may "
+        "answer as many"
+    )
 
 
 def decide(evidence: Evidence, tolerance: float) -> Outcome:

@@ -52,6 +52,21 @@ def perplexity(baseline, candidate, tolerance=1.02):
     return judge(baseline, candidate, Scale.RATIO, tolerance)
 
 
+class TestCeiling:
+    """Items that the baseline answers all: too easy to pass by, not too easy to fail."""
+
+    @pytest.mark.parametrize(
+        ("right", "outcome"), [(1000, Outcome.NO_SIGNAL), (995, Outcome.NO_SIGNAL), (990, Outcome.PASS)]
+    )
+    def test_there_is_no_pass(self, right, outcome):
+        verdict = accuracy(*pair(1000, right=right), tolerance=0.03)
+        assert verdict.outcome is outcome
+        assert ("at the ceiling" in verdict.reason) is (outcome is Outcome.NO_SIGNAL)
+
+    def test_a_proven_loss_is_one(self):
+        assert accuracy(*pair(1000, right=1000, broken=90), tolerance=0.03).outcome is Outcome.FAIL
+
+
 class TestAccuracy:
     def test_a_loss_proven_smaller_than_the_tolerance_passes(self):
         verdict = accuracy(*pair(400, right=217, broken=13, mended=16), tolerance=0.03)
