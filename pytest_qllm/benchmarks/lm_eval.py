@@ -116,6 +116,16 @@ class LmEvalBenchmark:
             Item(**{**fields, "requests": tuple(tuple(request) for request in fields["requests"])}) for fields in known
         ]
 
+    def prepare(self) -> None:
+        """Read the documents of every subset, which fetches them where lm-eval's task loads its own.
+
+        Raises:
+            QllmError: if they cannot be fetched or read.
+        """
+        with quiet():
+            for subset in self.benchmark.subsets or ("",):
+                self._task(subset)
+
     def identity(self) -> dict[str, Any]:
         """What decides the prompts and the scores, but for the documents: part of the store's key."""
         shots = self.benchmark.shots

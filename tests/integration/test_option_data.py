@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import write_documents
+from tiny import write_documents, write_manifest
 
 from conftest import Suite, assert_refused
+from pytest_qllm.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +86,7 @@ def test_one_document_without_the_field(suite: Suite) -> None:
     data = suite.own_data()
     with (data / "lambada/test.jsonl").open("a") as file:
         file.write('{"words": "ba da"}\n')
+    assert main(["manifest", str(data / "lambada")]) == 0
     assert_refused(suite.run(), "lambada", "data/lambada")
 
 
@@ -94,6 +96,7 @@ def test_an_answer_that_is_none_of_the_choices(suite: Suite) -> None:
     riddle = {"question": "ba", "choices": {"text": ["da", "ga"], "label": ["A", "B"]}, "answerKey": "E"}
     with (data / "arc_easy/validation.jsonl").open("a") as file:
         file.write(json.dumps(riddle) + "\n")
+    write_manifest(data / "arc_easy")
     assert_refused(suite.run("test_arc_easy.py"), "arc_easy", "data/arc_easy")
 
 
@@ -146,4 +149,4 @@ def test_the_same_items_in_another_order_and_format_are_the_same_items(suite: Su
 def test_the_hub_without_network(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    assert_refused(suite.run(data="hub"), "lm-eval cannot prepare lambada from hub EleutherAI/lambada_openai")
+    assert_refused(suite.run(data="hub"), "cannot fetch hub EleutherAI/lambada_openai@", "not in the hub's local cache")
