@@ -300,6 +300,13 @@ class LmEvalBenchmark:
         splits = self.source.splits(self.benchmark, subset)
         if splits is not None:
             config["custom_dataset"] = lambda **_: splits
+            shots = config.get("fewshot_split")
+            if config.get("num_fewshot") and shots and shots not in splits:
+                # lm-eval would take them from the questions themselves.
+                raise QllmError(
+                    f"{self.benchmark.name} shows {config['num_fewshot']} examples of its split {shots!r}, which "
+                    f"{self.source.describe(self.benchmark)} has not; it has: {', '.join(splits)}"
+                )
             for split in ("training_split", "validation_split", "test_split", "fewshot_split"):
                 if config.get(split) not in splits:
                     config[split] = None
