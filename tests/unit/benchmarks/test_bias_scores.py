@@ -47,6 +47,12 @@ def test_a_model_that_always_says_unknown_has_no_bias():
     assert float(bias_score("disamb_bias_score")(np.array([[100.0, 0.0, 0.0, 0.0]]))) == 0.0
 
 
+def test_no_biased_answer_is_a_score_of_0_as_in_lm_eval():
+    given = [(1.0, 0.0, 1.0, True)] * 3
+    parts = np.array([statistics("disamb_bias_score", one) for one in given])
+    assert float(bias_score("disamb_bias_score")(parts)) == utils.agg_disamb_bias_scores(given) == 0.0
+
+
 def test_an_answer_counts_in_its_own_context_only():
     biased = (0.0, 1.0, 1.0, True)
     metrics, parts = described(dict.fromkeys(BIAS_METRICS, biased))
