@@ -110,6 +110,12 @@ class Benchmark:
         """What has to hold before a bias score counts; None for other metrics."""
         return self.behind.get(metric) or BEHIND.get(metric)
 
+    @property
+    def with_a_chance(self) -> str:
+        """The metric of which a random answer has an expected score: its own, or that behind its bias score."""
+        behind = self.behind_of(self.metric)
+        return self.metric if behind is None else behind.accuracy
+
     def table_of(self, metric: str) -> str:
         """Which table of tolerances applies to a metric."""
         return PROB if metric == PROB else str(self.kind_of(metric))

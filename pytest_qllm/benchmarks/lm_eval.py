@@ -261,7 +261,7 @@ class LmEvalBenchmark:
         made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1))
         instances = made if isinstance(made, list) else [made]
         requests = tuple(tuple(instance.args) for instance in instances)
-        expected = chance(task, document, len(instances), self.benchmark.metric)
+        expected = chance(task, document, len(instances), self.benchmark.with_a_chance)
         identity = digest([document, requests])
         kind = str(task.OUTPUT_TYPE)
         shown = _shown_target(kind, right_choice(task, document) if kind == "multiple_choice" else target)

@@ -76,3 +76,10 @@ def test_it_is_judged_behind_the_accuracy_of_the_same_answers(metric):
     behind = BenchmarkCatalog().get("bbq").behind_of(metric)
     assert (behind.accuracy, behind.informative) == ("acc", informative(metric))
     assert BenchmarkCatalog().get("bbq").behind_of("acc") is None
+
+
+@pytest.mark.parametrize("name", ["bbq", "bbq_bias_ambig", "bbq_bias_disambig"])
+def test_the_three_columns_are_of_the_same_answers_with_the_same_chance(name):
+    benchmark = BenchmarkCatalog().get(name)
+    assert (benchmark.with_a_chance, benchmark.data_name) == ("acc", "bbq")
+    assert benchmark.task == BenchmarkCatalog().get("bbq").task
