@@ -371,7 +371,8 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         report.__dict__["qllm_kernels"] = list(kernels)
         plans = item.stash.get(PLANS, [])
         report.__dict__["qllm_plans"] = list(plans)
-        report.__dict__["qllm_fetched"] = list(item.stash.get(FETCHED, []))
+        fetched = item.stash.get(FETCHED, [])
+        report.__dict__["qllm_fetched"] = list(fetched)
         item.stash[OUTCOME] = report.outcome
         _mark_unexpected_passes(item, report, records)
         for record in records:

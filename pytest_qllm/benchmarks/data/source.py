@@ -79,11 +79,11 @@ class DataSource:
     def provenance(self, benchmark: Benchmark) -> dict[str, Any]:
         """Which items a benchmark has: source, manifest, licence, number, and a hash over all of them.
 
-        Only the source where lm-eval's task loads its own, or nothing can be read.
+        Only the source where lm-eval's task loads its own, or the data are not here: a stored score needs none.
         """
         place = self.place(benchmark)
         subsets = benchmark.subsets or ("",)
-        if isinstance(place, TaskPlace):
+        if isinstance(place, TaskPlace) or not place.is_here(self.cache):
             return {"source": place.describe()}
         found = {subset: self._items(place, benchmark, subset) for subset in subsets}
         manifests = [checked(place, benchmark.name, one, items, self.cache) for one, items in found.items() if items]
