@@ -21,6 +21,7 @@ from pytest_qllm.benchmarks.corpus import BLEUS, corpus_metric, statistics
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.graded import graded, right_choice
 from pytest_qllm.benchmarks.needs import prepare
+from pytest_qllm.benchmarks.steady import steady
 from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measurement import ItemScore
@@ -190,7 +191,8 @@ class LmEvalBenchmark:
             ensemble.apply([instance])
             filtered = instance.filtered_resps[ensemble.name]
             suffix = "" if ensemble.name == "none" else f",{ensemble.name}"
-            results = task.process_results(item.document, [filtered])
+            with steady(item.id):
+                results = task.process_results(item.document, [filtered])
             metrics.update({f"{name}{suffix}": value for name, value in _numbers(task, results).items()})
             for name in BLEUS:
                 counts = statistics(name, results.get(name))

@@ -23,6 +23,7 @@ __all__ = [
     "Sample",
     "Scale",
     "Verdict",
+    "at_ceiling",
     "check",
     "decide",
     "judge",
@@ -155,8 +156,7 @@ def judge(
 ) -> Verdict:
     """Non-inferiority of the candidate, one-sided, three-way and fail closed.
 
-    NO_SIGNAL depends on the baseline alone, so that no candidate's scores decide whether they count; but at the ceiling
-    it takes the place of a PASS only, for a loss that is proven there is one.
+    NO_SIGNAL depends on the baseline alone, so that no candidate's scores decide whether they count.
 
     Args:
         baseline: scores of the baseline.
@@ -208,17 +208,21 @@ def judge(
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, f"fewer than {kind.minimum} {kind.units}")
     if found.degenerate:
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, found.degenerate)
-    outcome = decide(evidence, tolerance)
-    if outcome is Outcome.PASS and kind.has_chance and evidence.baseline > CEILING:
-        return Verdict(Outcome.NO_SIGNAL, tolerance, None, _ceiling(evidence))
-    return Verdict(outcome, tolerance, evidence)
+    return Verdict(decide(evidence, tolerance), tolerance, evidence)
 
 
-def _ceiling(evidence: Evidence) -> str:
-    return (
+def at_ceiling(verdict: Verdict, kind: Kind | Scale) -> Verdict:
+    """The verdict, but NO_SIGNAL for a PASS on items that the baseline answers nearly all; a proven loss is one."""
+    evidence = verdict.evidence
+    if verdict.outcome is not Outcome.PASS or evidence is None or not kind_of(kind).has_chance:
+        return verdict
+    if evidence.baseline <= CEILING:
+        return verdict
+    reason = (
         f"the baseline answers {evidence.baseline:.1%} of {evidence.n} items: at the ceiling, where a worse model may "
         "answer as many"
     )
+    return Verdict(Outcome.NO_SIGNAL, verdict.tolerance, None, reason)
 
 
 def decide(evidence: Evidence, tolerance: float) -> Outcome:

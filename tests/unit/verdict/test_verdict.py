@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.compare import compare
-from pytest_qllm.verdict.verdict import Kind, Outcome, Sample, Scale, judge, lacks_signal, mean_score
+from pytest_qllm.verdict.verdict import Kind, Outcome, Sample, Scale, judge, lacks_signal, mean_score, at_ceiling
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -53,18 +53,20 @@ def perplexity(baseline, candidate, tolerance=1.02):
 
 
 class TestCeiling:
-    """Items that the baseline answers all: too easy to pass by, not too easy to fail."""
+    """Items that the baseline answers nearly all: too easy to pass by, not too easy to fail."""
 
     @pytest.mark.parametrize(
         ("right", "outcome"), [(1000, Outcome.NO_SIGNAL), (995, Outcome.NO_SIGNAL), (990, Outcome.PASS)]
     )
     def test_there_is_no_pass(self, right, outcome):
-        verdict = accuracy(*pair(1000, right=right), tolerance=0.03)
+        verdict = at_ceiling(accuracy(*pair(1000, right=right), tolerance=0.03), Kind.ACCURACY)
         assert verdict.outcome is outcome
         assert ("at the ceiling" in verdict.reason) is (outcome is Outcome.NO_SIGNAL)
 
     def test_a_proven_loss_is_one(self):
-        assert accuracy(*pair(1000, right=1000, broken=90), tolerance=0.03).outcome is Outcome.FAIL
+        verdict = accuracy(*pair(1000, right=1000, broken=90), tolerance=0.03)
+        assert at_ceiling(verdict, Kind.ACCURACY) is verdict
+        assert verdict.outcome is Outcome.FAIL
 
 
 class TestAccuracy:
