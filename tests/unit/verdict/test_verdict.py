@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.compare import compare
-from pytest_qllm.verdict.verdict import Kind, Outcome, Sample, Scale, judge, lacks_signal, mean_score, at_ceiling
+from pytest_qllm.verdict.verdict import Kind, Outcome, Sample, Scale, at_ceiling, judge, lacks_signal, mean_score
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 
