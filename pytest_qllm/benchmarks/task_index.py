@@ -7,10 +7,9 @@ import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.store import Store, digest
@@ -54,7 +53,10 @@ class TaskIndex:
 
     @classmethod
     def scan(cls, root: Path) -> TaskIndex:
-        """Read the names in all task files below a folder, by their lines alone; of two of one name the first counts."""
+        """Read the names in all task files below a folder, by their lines alone.
+
+        Of two of one name the first counts.
+        """
         tasks: dict[str, str] = {}
         groups: dict[str, str] = {}
         tags: dict[str, list[str]] = {}
@@ -64,10 +66,9 @@ class TaskIndex:
             group, task = found.get("group"), found.get("task")
             if isinstance(group, str) and "class" not in found:
                 groups.setdefault(group, place)
-            elif isinstance(task, str):
-                if tasks.setdefault(task, place) == place:
-                    for tag in _listed(found.get("tag")):
-                        tags.setdefault(tag, []).append(task)
+            elif isinstance(task, str) and tasks.setdefault(task, place) == place:
+                for tag in _listed(found.get("tag")):
+                    tags.setdefault(tag, []).append(task)
         return cls(tasks, groups, tags)
 
     def __iter__(self) -> Iterator[str]:
@@ -96,11 +97,13 @@ def read_task(file: Path, _within: tuple[Path, ...] = ()) -> dict[str, Any]:
     """
     if file in _within:
         raise QllmError(f"{file} includes itself")
+    from yaml import YAMLError
+
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a safe loader
+        content = _parsed(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise QllmError(f"cannot read the task file {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         raise QllmError(f"{file} is no task file in YAML: {line}") from error
     if not isinstance(content, dict):
@@ -113,15 +116,27 @@ def read_task(file: Path, _within: tuple[Path, ...] = ()) -> dict[str, Any]:
     return {**merged, **content}
 
 
-class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
-    pass
-
-
 class Function(str):
     """The name of a function in a task file, as it is written: ``utils.process_docs``."""
 
+    __slots__ = ()
 
-_Loader.add_constructor("!function", lambda loader, node: Function(loader.construct_scalar(node)))
+
+@cache
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+        """A safe loader, to which a function is its name."""
+
+    Loader.add_constructor("!function", lambda loader, node: Function(loader.construct_scalar(node)))
+    return Loader
+
+
+def _parsed(text: str) -> Any:
+    import yaml
+
+    return yaml.load(text, Loader=_loader())
 
 
 def _names(file: Path, depth: int = 0) -> dict[str, Any]:
@@ -144,9 +159,11 @@ def _value(written: str) -> Any:
     plain = _PLAIN.match(written.strip("\n"))
     if plain:
         return plain[1]
+    from yaml import YAMLError
+
     try:
-        return yaml.load(written, Loader=_Loader)  # noqa: S506 - a safe loader
-    except yaml.YAMLError:
+        return _parsed(written)
+    except YAMLError:
         return None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_qllm.benchmarks.data import directory
 from pytest_qllm.benchmarks.data.forms import Document
 from pytest_qllm.benchmarks.data.known import KNOWN, Known
+from pytest_qllm.benchmarks.data.own_files import OwnFiles
 from pytest_qllm.benchmarks.data.places import DirectoryPlace, HubPlace, Place, TaskPlace, WheelPlace
 from pytest_qllm.errors import QllmError
 from pytest_qllm.store import Store
@@ -55,6 +56,8 @@ class DataSource:
         Raises:
             QllmError: if none of the choices has it.
         """
+        if benchmark.own:
+            return OwnFiles(benchmark.hub, benchmark.own)
         for choice in self.choice.split(","):
             found = _place(choice, benchmark)
             if found is not None:

@@ -84,5 +84,5 @@ def test_ptb_is_a_text():
     ],
 )
 def test_the_store_s_key_has_all_that_a_task_is_made_of(name, named):
-    files = lm_eval._with_includes(Path(lm_eval.__file__).parent / "tasks" / f"{name}.yaml")
+    files = task_file._with_includes(Path(task_file.__file__).parent / "tasks" / f"{name}.yaml")
     assert [file.name for file in files] == named
