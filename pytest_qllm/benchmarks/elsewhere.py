@@ -164,6 +164,8 @@ def _check(config: Mapping[str, Any], name: str) -> None:
     kind = config.get("output_type")
     if kind not in _OUTPUT_TYPES:
         raise QllmError(f"{name} has the output_type {kind!r}; supported are {', '.join(_OUTPUT_TYPES)}")
+    if config.get("unsafe_code"):
+        raise QllmError(f"{name} runs what the model writes on this machine, which is not supported")
     for field, what in (("doc_to_image", "images"), ("doc_to_audio", "sounds")):
         if config.get(field):
             raise QllmError(f"{name} asks about {what}, which is not supported")

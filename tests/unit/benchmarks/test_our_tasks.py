@@ -10,14 +10,14 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.cnn_dailymail import utils as cnn_dailymail
 
-from pytest_qllm.benchmarks import lm_eval
+from pytest_qllm.benchmarks import task_file
 
 ARTICLE = {"article": "Three boats left the harbour. One came back.", "highlights": "Three boats left.\nOne came back."}
 PAIR = {"sentence_eng_Latn": "The sky is blue.", "sentence_zho_Hans": "天空是蓝色的。"}
 
 
 def task(name, documents):
-    config = load_yaml(Path(lm_eval.__file__).parent / "tasks" / f"{name}.yaml")
+    config = load_yaml(Path(task_file.__file__).parent / "tasks" / f"{name}.yaml")
     split = config["test_split"]
     config |= {"custom_dataset": lambda **_: {split: Dataset.from_list(documents)}, "validation_split": None}
     config |= {"training_split": None, "fewshot_split": None}
