@@ -244,7 +244,7 @@ def _said(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     if unknown:
         raise QllmError(f"{name}: metadata.qllm has {unknown[0]!r}; expected {', '.join(_WORDS)}")
     for word, value in said.items():
-        if not isinstance(value, _WORDS[word]) or (word == "items" and value < 1):
+        if not isinstance(value, _WORDS[word]) or (isinstance(value, int) and word == "items" and value < 1):
             raise QllmError(f"{name}: metadata.qllm.{word} is {value!r}; expected a {_WORDS[word].__name__}")
     return dict(said)
 

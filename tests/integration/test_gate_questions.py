@@ -59,7 +59,7 @@ def test_an_edited_question_is_asked_again(tickets: Suite) -> None:
     gate(tickets)
     tickets.run(regimes="same", max_items=8)
     file = tickets.path / "data/tickets.jsonl"
-    file.write_text(file.read_text().replace("question\": \"", "question\": \"well "))
+    file.write_text(file.read_text().replace('question": "', 'question": "well '))
     tickets.scored.clear()
     tickets.run(regimes="same", max_items=8)
     assert tickets.scored
