@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
@@ -60,24 +61,29 @@ class GateFixture:
 
     def __call__(
         self,
-        benchmark: str,
+        benchmark: str | os.PathLike[str],
         *,
         metric: str | None = None,
         items: int | None = None,
         tolerance: float | str | None = None,
+        score: Callable[[dict[str, Any], str], bool | float] | None = None,
     ) -> Record:
         """The regime's verdict on a benchmark, or the baseline's record.
 
         Args:
-            benchmark: name in the catalog.
+            benchmark: name in the catalog, or of any of lm-eval's tasks, groups and tags; or the path of a task file
+                (``.yaml``) or of questions with answers (``.jsonl``), relative to the rootdir.
             metric: on which the verdict is; the benchmark's own by default.
             items: how many are measured.
             tolerance: what may be lost: a proportion, a ratio of perplexities, or the share of the baseline's score
                 that has to be kept, such as ``"99%"``.
+            score: what an answer in words is worth, from the item's document and the answer: ``-> bool`` for right or
+                wrong, ``-> float`` for a grade from 0 to 1.
         """
+        name = os.fspath(benchmark)
 
         def question(regime: Regime) -> Question:
-            return self._session.question(self._node, regime, benchmark, metric, items, tolerance)
+            return self._session.question(self._node, regime, name, metric, items, tolerance, score)
 
         def planned() -> Plan:
             regime = self._session.sized(self._regime)
@@ -89,12 +95,12 @@ class GateFixture:
             return self._session.answer(question(regime), regime)
 
         if self._session.settings.fetch:
-            self._fetch(benchmark, lambda: question(self._regime).benchmark)
+            self._fetch(name, lambda: question(self._regime).benchmark)
         if self._session.settings.plan:
-            plan = self._answered(benchmark, planned)
+            plan = self._answered(name, planned)
             self._node.stash.setdefault(PLANS, []).append(plan.to_json())
             pytest.skip("planned")
-        record = self._answered(benchmark, answer)
+        record = self._answered(name, answer)
         record = replace(record, rerun=self._rerun())
         self._node.stash.setdefault(RECORDS, []).append(record.to_json())
         self._session.conclude(record)
@@ -139,8 +145,9 @@ class GateFixture:
 def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[GateFixture]:
     """Call it with a benchmark's name: the test passes, fails or skips with the regime's verdict.
 
-    ``gate(benchmark, metric=None, items=None, tolerance=None)``: the metric on which the verdict is, the number of
-    items, and the tolerance, instead of the benchmark's own. Returns the record of a PASS (or of the baseline).
+    ``gate(benchmark, metric=None, items=None, tolerance=None, score=None)``: the metric on which the verdict is, the
+    number of items, the tolerance, and a function that scores an answer, instead of the benchmark's own. Returns the
+    record of a PASS (or of the baseline).
     ``gate.kernel()`` compares the library's kernel with the weights that it multiplies.
     """
     asked = GateFixture(request.node, _runnable(request, qllm_regime))

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm.benchmarks import own_score
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
+from pytest_qllm.errors import QllmError
 from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
+from pytest_qllm.models.chat import ChatTemplate
+from pytest_qllm.models.source import AbsentError
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.speed import Speeds
 from pytest_qllm.store import Count, digest
@@ -37,7 +41,31 @@ class Laboratory(Workshop):
     """Measures regimes of one checkpoint."""
 
     def benchmark(self, benchmark: Benchmark) -> LmEvalBenchmark:
-        return LmEvalBenchmark(benchmark, self.data, self.seed)
+        return LmEvalBenchmark(benchmark, self.data, self.seed, self._chat_for(benchmark))
+
+    def _chat_for(self, benchmark: Benchmark) -> ChatTemplate | None:
+        """The template in which a benchmark's questions are put, as ``--qllm-chat-template`` says.
+
+        Raises:
+            QllmError: if it has to be one, and the checkpoint has none.
+        """
+        is_text = benchmark.metric == "perplexity"
+        if self.chat_template == "off" or is_text or (self.chat_template == "auto" and not benchmark.chat):
+            return None
+        try:
+            exists = self._chat.exists
+        except AbsentError:  # a plan fetches nothing
+            return None
+        if not exists and self.chat_template == "on":
+            raise QllmError(
+                f"--qllm-chat-template is 'on', and {self.checkpoint.path} has no chat template; expected a model that "
+                "is tuned for instructions, or --qllm-chat-template=off"
+            )
+        return self._chat if exists else None
+
+    @cached_property
+    def _chat(self) -> ChatTemplate:
+        return ChatTemplate(lambda: self.checkpoint.path)
 
     def items(self, benchmark: LmEvalBenchmark, count: int) -> list[Item]:
         return benchmark.items(count, self.store)
@@ -55,6 +83,7 @@ class Laboratory(Workshop):
             self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
             scores += self._chunk(regime, benchmark, key, chunk)
         self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
+        scores = benchmark.completed(items, scores)
         return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
 
     def _note(self, key: str, what: str, done: int, total: int) -> None:
@@ -69,6 +98,7 @@ class Laboratory(Workshop):
     def provenance(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
         return {
             **self._identity(regime, benchmark),
+            **own_score.provenance(benchmark.benchmark),
             "data": self.data.describe(benchmark.benchmark),
             "items": self._items_of(benchmark),
             "seed": self.seed,
@@ -158,7 +188,7 @@ class Laboratory(Workshop):
                     with engine.other_batches():
                         found = benchmark.score(some[::-1], engine)[::-1]
                     self.store.write([score.to_json() for score in found], *place)
-        return found
+        return benchmark.completed(some, found)
 
     def _fidelity_store(self, benchmark: LmEvalBenchmark) -> FidelityStore:
         head = digest([self.checkpoint.weights, self.compute.dtype])

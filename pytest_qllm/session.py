@@ -22,6 +22,8 @@ from pytest_qllm.stash import FETCHED, KERNELS, OUTCOME, PLANS, RECORDS, SESSION
 if TYPE_CHECKING:
     from pytest_qllm.against import Previous
     from pytest_qllm.benchmarks.benchmark import Benchmark
+    from pytest_qllm.benchmarks.own_score import Scorer
+    from pytest_qllm.benchmarks.session_names import SessionNames
     from pytest_qllm.fetch import Fetched
     from pytest_qllm.gate import Gate, Question
     from pytest_qllm.measure import Laboratory
@@ -53,6 +55,7 @@ class Session:
         self.errors: list[dict[str, str]] = []
         self.plans: list[Mapping[str, Any]] = []
         self.fetched: list[Mapping[str, Any]] = []
+        self._names: SessionNames | None = None
         self._gate: Gate | None = None
         self._planner: Planner | None = None
         self._report_line = ""
@@ -76,21 +79,21 @@ class Session:
         metric: str | None,
         items: int | None,
         tolerance: float | str | None,
+        score: Scorer | None = None,
     ) -> Question:
         """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
-        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
         from pytest_qllm.gate import Question
         from pytest_qllm.verdict.expected import ExpectedLosses
         from pytest_qllm.verdict.sequential import Design
         from pytest_qllm.verdict.tolerance import WITHOUT_DEFAULT, Tolerance, Tolerances, check
 
-        added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
-        catalog = BenchmarkCatalog(added)
-        benchmark = catalog.get(benchmark_name)
+        if score is not None and metric is not None:
+            raise QllmError(f"metric={metric!r} and score= are two metrics; give one of them")
+        names = self.names
+        benchmark = names.get(benchmark_name, score)
         metric = metric or benchmark.metric
-        tables = Tolerances.from_toml(
-            self.settings.tolerances, [one.name for one in catalog], self.settings.tolerances_file
-        )
+        written = names.renamed(self.settings.tolerances)
+        tables = Tolerances.from_toml(written, names.kinds(written), self.settings.tolerances_file)
         kind = benchmark.table_of(metric)
         given = (tolerance, _marked_tolerance(node, regime.judged_bits))
         words = [check(word, kind, node.name) for word in given if word is not None]
@@ -108,10 +111,14 @@ class Session:
             count = min(count, self.settings.max_items)
         alpha = self.settings.alpha
         design = Design.fixed(alpha) if self.settings.fixed_n else Design(alpha=alpha)
+        accepted = {
+            name: names.renamed(table) if isinstance(table, Mapping) else table
+            for name, table in self.settings.expected.items()
+        }
         losses = ExpectedLosses.from_toml(
-            self.settings.expected,
+            accepted,
             lambda name: self.regimes.get(name).name,
-            {one.name: one.kind for one in catalog},
+            names.kinds(one for table in accepted.values() if isinstance(table, Mapping) for one in table),
             self.settings.tolerances_file,
         )
         # A bound is for the benchmark's own kind of metric: points of accuracy are none of probability.
@@ -129,6 +136,18 @@ class Session:
             allowed.relative,
             None if behind is None else (behind, tables.of(benchmark.name, "accuracy", regime.judged_bits, own=False)),
         )
+
+    @property
+    def names(self) -> SessionNames:
+        """Benchmarks by what tests call them."""
+        if self._names is None:
+            from pytest_qllm.benchmarks.elsewhere import TaskFiles
+            from pytest_qllm.benchmarks.session_names import SessionNames
+            from pytest_qllm.store import Store
+
+            added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
+            self._names = SessionNames(added, TaskFiles(self.config.rootpath, Store(cache_directory())))
+        return self._names
 
     def _items(self, benchmark: Benchmark) -> int:
         """How many items a test measures that does not say it itself.
@@ -218,6 +237,7 @@ class Session:
             settings.seed,
             store,
             exact_kernels=settings.exact_kernels,
+            chat_template=settings.chat_template,
         )
 
     def conclude(self, record: Record) -> None:

@@ -59,6 +59,7 @@ class Workshop:
         store: Store,
         *,
         exact_kernels: bool = False,
+        chat_template: str = "off",
     ) -> None:
         self._resolve = checkpoint
         self.data = data
@@ -66,6 +67,7 @@ class Workshop:
         self.seed = seed
         self.store = store
         self.exact_kernels = exact_kernels
+        self.chat_template = chat_template
         self._checkpoint: Checkpoint | None = None
         self._engine: tuple[str, Observable] | None = None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pytest_qllm.benchmarks.bias import BIAS_METRICS, informative
 from pytest_qllm.benchmarks.corpus import BLEUS
@@ -57,6 +57,10 @@ class Benchmark:
         needs: what the task needs beside lm-eval (``benchmarks.needs``).
         paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
             None: as many as otherwise.
+        chat: whether it asks its questions directly, so that an instruction-tuned model gets them in its chat template.
+        parts: of a subset whose task file ``task`` does not tell, that file (``include``) and fields over its own.
+        own: the user's own files that hold the documents, as full paths.
+        scorer: a function of the user's that scores an answer (``own_score``).
     """
 
     name: str
@@ -76,6 +80,10 @@ class Benchmark:
     shots: int | None = None
     needs: tuple[str, ...] = ()
     paper: int | None = None
+    chat: bool = False
+    parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
+    own: tuple[str, ...] = ()
+    scorer: Callable[..., Any] | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():
@@ -174,13 +182,29 @@ def kind_of_metric(metric: str) -> Kind:
     return _BY_NAME.get(metric.partition(",")[0], Kind.ACCURACY)
 
 
-class BenchmarkCatalog:
-    """Benchmarks by name: the built-in ones and those that plugins add."""
+def is_known_metric(name: str) -> bool:
+    """Whether a metric's name says what it is."""
+    return name in _BY_NAME
 
-    def __init__(self, extra: Iterable[Benchmark] = ()) -> None:
+
+class Elsewhere(Protocol):
+    """Benchmarks that no catalog lists."""
+
+    def find(self, name: str) -> Benchmark | None:
+        """The benchmark of that name; None if there is none."""
+
+    def nearest(self, name: str, others: Iterable[str]) -> list[str]:
+        """Names that are written much alike, the likest first."""
+
+
+class BenchmarkCatalog:
+    """Benchmarks by name: the built-in ones, those that plugins add, and whatever else is found ``elsewhere``."""
+
+    def __init__(self, extra: Iterable[Benchmark] = (), elsewhere: Elsewhere | None = None) -> None:
         from pytest_qllm.benchmarks.catalog import BUILTIN
 
         self._by_name = {benchmark.name: benchmark for benchmark in (*BUILTIN, *extra)}
+        self._elsewhere = elsewhere
 
     def __iter__(self) -> Iterator[Benchmark]:
         return iter(self._by_name.values())
@@ -189,10 +213,17 @@ class BenchmarkCatalog:
         """The benchmark of that name.
 
         Raises:
-            QllmError: if there is none; the message lists those that there are.
+            QllmError: if there is none; the message lists those that are written alike, or all.
         """
-        try:
-            return self._by_name[name]
-        except KeyError:
-            known = ", ".join(self._by_name)
-            raise QllmError(f"unknown benchmark {name!r}; known benchmarks: {known}") from None
+        found = self._by_name.get(name)
+        if found is None and self._elsewhere is not None:
+            found = self._elsewhere.find(name)
+        if found is not None:
+            return found
+        near = self._elsewhere.nearest(name, self._by_name) if self._elsewhere is not None else []
+        if near:
+            raise QllmError(
+                f"unknown benchmark {name!r}; nearest names: {', '.join(near)}; or give the path of a .jsonl or .yaml "
+                "file"
+            )
+        raise QllmError(f"unknown benchmark {name!r}; known benchmarks: {', '.join(self._by_name)}")

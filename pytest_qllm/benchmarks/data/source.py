@@ -11,6 +11,7 @@ from pytest_qllm.benchmarks.data import directory
 from pytest_qllm.benchmarks.data.forms import Document, Form
 from pytest_qllm.benchmarks.data.known import KNOWN, Known
 from pytest_qllm.benchmarks.data.manifest import FILE, Items, Manifest, fingerprint
+from pytest_qllm.benchmarks.data.own_files import OwnFiles
 from pytest_qllm.benchmarks.data.places import DirectoryPlace, HubPlace, Place, Splits, TaskPlace, WheelPlace, checked
 from pytest_qllm.errors import QllmError
 from pytest_qllm.store import Store, digest
@@ -66,6 +67,8 @@ class DataSource:
         Raises:
             QllmError: if none of the choices has it.
         """
+        if benchmark.own:
+            return OwnFiles(benchmark.hub, benchmark.own)
         for choice in self.choice.split(","):
             found = _place(choice, benchmark)
             if found is not None:

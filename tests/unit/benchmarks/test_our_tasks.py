@@ -10,14 +10,14 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.cnn_dailymail import utils as cnn_dailymail
 
-from pytest_qllm.benchmarks import lm_eval
+from pytest_qllm.benchmarks import task_file
 
 ARTICLE = {"article": "Three boats left the harbour. One came back.", "highlights": "Three boats left.\nOne came back."}
 PAIR = {"sentence_eng_Latn": "The sky is blue.", "sentence_zho_Hans": "天空是蓝色的。"}
 
 
 def task(name, documents):
-    config = load_yaml(Path(lm_eval.__file__).parent / "tasks" / f"{name}.yaml")
+    config = load_yaml(Path(task_file.__file__).parent / "tasks" / f"{name}.yaml")
     split = config["test_split"]
     config["custom_dataset"] = lambda **_: {split: Dataset.from_list(documents)}
     config |= dict.fromkeys(("training_split", "validation_split", "fewshot_split"))
@@ -85,5 +85,5 @@ def test_a_text_is_scored_as_a_whole(name):
     ],
 )
 def test_the_store_s_key_has_all_that_a_task_is_made_of(name, named):
-    files = lm_eval._with_includes(Path(lm_eval.__file__).parent / "tasks" / f"{name}.yaml")
+    files = task_file._with_includes(Path(task_file.__file__).parent / "tasks" / f"{name}.yaml")
     assert [file.name for file in files] == named
