@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_qllm.errors import QllmError
+from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.options import Settings, cache_directory
 from pytest_qllm.regimes.catalog import RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
@@ -76,7 +76,7 @@ class Session:
         tolerance: float | str | None,
     ) -> Question:
         """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
-        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog, without_judge
         from pytest_qllm.gate import Question
         from pytest_qllm.verdict.expected import ExpectedLosses
         from pytest_qllm.verdict.sequential import Design
@@ -85,6 +85,8 @@ class Session:
         added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
         catalog = BenchmarkCatalog(added)
         benchmark = catalog.get(benchmark_name)
+        if benchmark.judged and not self.settings.judge:
+            raise UnavailableError(without_judge(benchmark))
         metric = metric or benchmark.metric
         tables = Tolerances.from_toml(
             self.settings.tolerances, [one.name for one in catalog], self.settings.tolerances_file
@@ -179,6 +181,7 @@ class Session:
 
     def _make_laboratory(self, reporter: Reporter, *, fetch: bool = True) -> Laboratory:
         from pytest_qllm.benchmarks.data import DataSource
+        from pytest_qllm.benchmarks.judge import Endpoint
         from pytest_qllm.compute import choose
         from pytest_qllm.measure import Laboratory
         from pytest_qllm.models import source
@@ -194,6 +197,7 @@ class Session:
             settings.seed,
             store,
             exact_kernels=settings.exact_kernels,
+            judge=Endpoint.named(settings.judge, settings.judge_model, settings.seed),
         )
 
     def conclude(self, record: Record) -> None:

@@ -28,6 +28,7 @@ from pytest_qllm.store import Store, digest
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from pytest_qllm.benchmarks.judge import Endpoint
     from pytest_qllm.engine.divergence import Observable
     from pytest_qllm.engine.torch_engine import TorchEngine
 
@@ -59,6 +60,7 @@ class Workshop:
         store: Store,
         *,
         exact_kernels: bool = False,
+        judge: Endpoint | None = None,
     ) -> None:
         self._resolve = checkpoint
         self.data = data
@@ -66,6 +68,7 @@ class Workshop:
         self.seed = seed
         self.store = store
         self.exact_kernels = exact_kernels
+        self.judge = judge
         self._checkpoint: Checkpoint | None = None
         self._engine: tuple[str, Observable] | None = None
 

@@ -58,6 +58,7 @@ class Benchmark:
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
+        form: how it is asked and scored (``FORMS``).
     """
 
     name: str
@@ -72,12 +73,21 @@ class Benchmark:
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    form: str = "task"
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():
             if kind not in DECLARABLE:
                 known = ", ".join(DECLARABLE)
                 raise QllmError(f"{self.name}: {metric} is declared to be {kind!r}; expected one of: {known}")
+
+        if self.form not in FORMS:
+            raise QllmError(f"{self.name}: form is {self.form!r}; expected one of: {', '.join(FORMS)}")
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge has to say what an answer is worth."""
+        return self.form in ("followbench", "dialogue")
 
     @property
     def scale(self) -> Scale:
@@ -107,6 +117,17 @@ class Benchmark:
             "source": source,
         }
 
+
+def without_judge(benchmark: Benchmark) -> str:
+    """Why a benchmark is not asked in a session that names no judge."""
+    return (
+        f"{benchmark.name} is judged by a model: name one with --qllm-judge=URL and --qllm-judge-model=NAME "
+        "(docs/how-to/judge.md)"
+    )
+
+
+FORMS = ("task", "followbench", "followbench-rules", "dialogue")
+"""As lm-eval's task says; by FollowBench's levels, with a judge or its rules alone; by turns, graded by a judge."""
 
 DECLARABLE = tuple(str(kind) for kind in (Kind.ACCURACY, Kind.GRADED, Kind.SOFT, Kind.MEAN))
 """What a benchmark may declare: the others need more of an item than a score."""

@@ -247,6 +247,9 @@ class LmEvalBenchmark:
             self._tasks[subset] = self._build(subset)
         return self._tasks[subset]
 
+    def _splits(self, subset: str) -> Mapping[str, Any] | None:
+        return self.source.splits(self.benchmark, subset)
+
     def _build(self, subset: str) -> Any:
         from lm_eval.api.task import ConfigurableTask
         from lm_eval.tasks._yaml_loader import load_yaml
@@ -257,7 +260,7 @@ class LmEvalBenchmark:
         config = load_yaml(file)
         for name in ("tag", "group", "task_alias"):
             config.pop(name, None)
-        splits = self.source.splits(self.benchmark, subset)
+        splits = self._splits(subset)
         if splits is not None:
             config["custom_dataset"] = lambda **_: splits
             for split in ("training_split", "validation_split", "test_split", "fewshot_split"):
@@ -304,9 +307,10 @@ def _line(error: Exception) -> str:
 def _own_words(task: str) -> str:
     """What of a task no version of lm-eval tells: our own file, or a user's with all that it may name beside it."""
     file = _task_file(task)
-    if task.startswith("qllm:"):
+    ours = task.removeprefix("qllm:") if task.startswith("qllm:") else None
+    if ours is not None and "/" not in ours:
         return file.read_text()
-    if not Path(task).is_absolute():
+    if ours is None and not Path(task).is_absolute():
         return ""
     beside = sorted(one for one in file.parent.glob("*") if one.suffix in (".yaml", ".py") or one == file)
     return digest([[one.name, one.read_text()] for one in beside])
