@@ -20,6 +20,9 @@ from pytest_qllm.measurement import ItemScore
 from pytest_qllm.quiet import quiet
 from pytest_qllm.store import Store
 
+WORDING = 1
+"""Part of the store's key: counted up whenever the judge is asked in other words."""
+
 BEST = 10
 WORST = 1
 
@@ -41,7 +44,7 @@ class Dialogue(LmEvalBenchmark):
 
     def identity(self) -> dict[str, Any]:
         # A model's template is a part of its tokenizer, which is a part of the key.
-        return {**super().identity(), "judge": self.judge.identity(), "asked": "by turns, in the chat template"}
+        return {**super().identity(), "judge": self.judge.identity(), "wording": WORDING}
 
     def items(self, count: int, store: Store) -> list[Item]:
         """Items whose chance is the worst grade, which anything gets."""

@@ -22,6 +22,9 @@ from pytest_qllm.store import Store
 
 LEVELS = 5
 
+WORDING = 1
+"""Part of the store's key: counted up whenever the judge is asked in other words."""
+
 KINDS = {
     "content": "a content constraint (what has to be said, or must not be)",
     "situation": "a situation constraint (circumstances that the answer has to fit)",
@@ -43,7 +46,7 @@ class FollowBench(LmEvalBenchmark):
         self.judge = judge
 
     def identity(self) -> dict[str, Any]:
-        judge = {} if self.judge is None else {"judge": self.judge.identity()}
+        judge = {} if self.judge is None else {"judge": self.judge.identity(), "wording": WORDING}
         return {**super().identity(), **judge}
 
     def items(self, count: int, store: Store) -> list[Item]:
@@ -117,9 +120,9 @@ def satisfied(text: str, level: int) -> tuple[bool, ...] | None:
 
 
 def _with_consistency(items: Sequence[Item], scores: Sequence[ItemScore]) -> list[ItemScore]:
-    """With ``csl``: 5 for each level up to which all are satisfied, else 0, so that its mean over an example is the CSL.
+    """With ``csl``: 5 for each level up to which all are satisfied, else 0.
 
-    An item's own is its part in a score of the whole example, which is the unit of the statistics.
+    Its mean over an example is that example's CSL; the example, and not the item, is the unit of the statistics.
     """
     rates = {
         (item.document["kind"], item.document["example"], item.document["level"]): score.metrics["hsr"]

@@ -1,9 +1,9 @@
 """FollowBench's constraints that need no judge: the checks that its authors define for single sources of instructions.
 
 Jiang et al., "FollowBench: A Multi-level Fine-grained Constraints Following Benchmark" (arXiv 2310.20410), with the
-rules of https://github.com/YJiangcm/FollowBench at 6278f4c. They are kept as they are there, so that scores compare, even
-where an instruction says something else; docs/reference/benchmarks.md names those. White space around an answer does not
-count.
+rules of https://github.com/YJiangcm/FollowBench at 6278f4c. They are kept as they are there, so that scores compare,
+even where an instruction says something else; docs/reference/benchmarks.md names those. White space around an answer
+does not count.
 """
 
 from __future__ import annotations
