@@ -126,6 +126,7 @@ class Gate:
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
+        record = replace(record, hit_limit=_hit_limit(items, measurement))
         record = replace(record, texts=texts_of(items, question.metric, measurement).packed())
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
@@ -183,7 +184,7 @@ class Gate:
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
             answer = _with(answer, verdict, verdict.evidence)
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
-            answer = replace(answer, beside=_beside(question, *pair))
+            answer = replace(answer, beside=_beside(question, *pair), hit_limit=_hit_limit(items, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
             answer = replace(answer, texts=texts_of(items, question.metric, *pair).packed())
         if question.expected is None:
@@ -280,6 +281,15 @@ def _beside(question: Question, baseline: Measurement, candidate: Measurement) -
         "broken": int((after < before).sum()),
         "mended": int((after > before).sum()),
     }
+
+
+def _hit_limit(
+    items: Sequence[Item], baseline: Measurement, candidate: Measurement | None = None
+) -> dict[str, Any] | None:
+    """How many answers were ended by their limit of tokens; None where nothing is generated."""
+    if items[0].output_type != "generate_until":
+        return None
+    return {"baseline": baseline.hit_limit, "candidate": None if candidate is None else candidate.hit_limit}
 
 
 def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:

@@ -211,8 +211,10 @@ class Laboratory(Workshop):
         content = self.store.read("measurements", key, _name(items))
         if content is None or (_are_texts(items) and not self._fidelity_store(benchmark).has(key, _name(items))):
             return None
-        scores = [ItemScore(**fields) for fields in content]
-        return scores if [score.id for score in scores] == [item.id for item in items] else None
+        if [fields["id"] for fields in content] != [item.id for item in items]:
+            return None
+        # Which items belong together is no part of what was measured: it may be told later.
+        return [ItemScore(**{**fields, "cluster": item.cluster}) for fields, item in zip(content, items, strict=True)]
 
     def _identity(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
         return {**self._answering(regime), "benchmark": benchmark.identity(), "scores": SCORES}

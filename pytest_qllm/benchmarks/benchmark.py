@@ -58,6 +58,9 @@ class Benchmark:
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
+        cluster: fields of a document whose values together name the cluster of its item: items of one cluster (made
+            of one template, about one text) are not independent, and count as one unit. ``{subset}`` is the subset.
+            Empty: every item is its own.
         form: how it is asked and scored (``FORMS``).
     """
 
@@ -73,6 +76,7 @@ class Benchmark:
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    cluster: tuple[str, ...] = ()
     form: str = "task"
 
     def __post_init__(self) -> None:
@@ -80,7 +84,10 @@ class Benchmark:
             if kind not in DECLARABLE:
                 known = ", ".join(DECLARABLE)
                 raise QllmError(f"{self.name}: {metric} is declared to be {kind!r}; expected one of: {known}")
-
+        if isinstance(self.cluster, str):
+            raise QllmError(
+                f"{self.name}: cluster is {self.cluster!r}; expected a tuple of fields: ({self.cluster!r},)"
+            )
         if self.form not in FORMS:
             raise QllmError(f"{self.name}: form is {self.form!r}; expected one of: {', '.join(FORMS)}")
 

@@ -166,6 +166,7 @@ BUILTIN: tuple[Benchmark, ...] = (
         "YuxinJiang/FollowBench",
         chunk=20,
         kinds={"ssr": "graded", "csl": "mean"},
+        cluster=("kind", "example"),
         form="followbench",
     ),
     Benchmark(
@@ -179,6 +180,7 @@ BUILTIN: tuple[Benchmark, ...] = (
         "YuxinJiang/FollowBench",
         chunk=20,
         kinds={"ssr": "graded", "csl": "mean"},
+        cluster=("kind", "example"),
         form="followbench-rules",
     ),
     Benchmark(

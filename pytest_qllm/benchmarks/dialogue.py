@@ -117,6 +117,7 @@ def _scored(item: Item, said: Sequence[Generated], grades: Sequence[float]) -> I
         "\n\n".join(f"[turn {number}] {one.text.strip()}" for number, one in enumerate(said, 1)),
         {"score": sum(grades) / len(grades), **{f"turn_{number}": one for number, one in enumerate(grades, 1)}},
         chance=item.chance,
+        cluster=item.cluster,
         hit_limit=any(one.hit_limit for one in said),
         subset=item.subset or None,
     )

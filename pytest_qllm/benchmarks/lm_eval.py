@@ -26,7 +26,10 @@ from pytest_qllm.store import Store, digest
 _GENERATION_LIMIT = 256  # lm-eval's default for a task that names none (max_gen_toks of its `hf` model)
 _LIMIT_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # those that lm-eval takes
 _TOP_K = 50  # transformers' default where something is sampled
-_ITEM_FORMAT = 3  # of the items in the store
+_ITEM_FORMAT = 4  # of the items in the store
+SUBSET = "{subset}"
+CLUSTER = " / "
+"""Between the parts of a cluster's name."""
 _PROBED = 8  # documents whose contexts tell what all contexts of a subset begin with
 
 
@@ -43,6 +46,7 @@ class Item:
         subset: the subset that the item is from; empty if the benchmark has none.
         shared: leading characters of its contexts that other items of the subset begin with too.
         target: index of the right choice, or the text of the right answer, for people to read; None if there is none.
+        cluster: of items that are not independent; None where it is its own.
     """
 
     id: str
@@ -53,6 +57,7 @@ class Item:
     subset: str
     shared: int = 0
     target: int | str | None = None
+    cluster: str | None = None
 
     def continuations(self) -> list[Continuation]:
         return [Continuation(context, text, self.shared) for context, text in self.requests]
@@ -96,7 +101,7 @@ class LmEvalBenchmark:
             QllmError: if the benchmark has no items.
         """
         identity = self.source.identity(self.benchmark)
-        key = digest([_ITEM_FORMAT, self.identity(), identity, self.seed, count])
+        key = digest([_ITEM_FORMAT, self.identity(), self.benchmark.cluster, identity, self.seed, count])
         known = store.read("items", key) if identity is not None else None
         if known is None:
             store.progress(f"preparing the items of {self.benchmark.name}")
@@ -150,6 +155,7 @@ class LmEvalBenchmark:
             [one.loglikelihood for one in scored],
             [one.tokens for one in scored],
             item.chance,
+            item.cluster,
             subset=item.subset or None,
         )
 
@@ -178,6 +184,7 @@ class LmEvalBenchmark:
             made.text,
             metrics,
             chance=item.chance,
+            cluster=item.cluster,
             hit_limit=made.hit_limit,
             subset=item.subset or None,
             parts=parts,
@@ -240,7 +247,19 @@ class LmEvalBenchmark:
         identity = digest([document, requests])
         kind = str(task.OUTPUT_TYPE)
         shown = _shown_target(kind, right_choice(task, document) if kind == "multiple_choice" else target)
-        return Item(identity, kind, dict(document), requests, chance, subset, target=shown)
+        cluster = self._cluster(subset, document)
+        return Item(identity, kind, dict(document), requests, chance, subset, target=shown, cluster=cluster)
+
+    def _cluster(self, subset: str, document: Mapping[str, Any]) -> str | None:
+        """The cluster that a document's own fields name; one of a subset is none of another's."""
+        fields = [field for field in self.benchmark.cluster if field != SUBSET]
+        lacking = [field for field in fields if field not in document]
+        if lacking:
+            raise QllmError(f"has no field {lacking[0]!r}, which names its cluster; fields: {', '.join(document)}")
+        named = [str(document[field]) for field in fields if document[field] not in (None, "")]
+        if not named and SUBSET not in self.benchmark.cluster:
+            return None
+        return CLUSTER.join([*([subset] if subset else []), *named]) or None
 
     def _task(self, subset: str) -> Any:
         if subset not in self._tasks:
@@ -330,7 +349,15 @@ def _score_text(item: Item, scored: Scored) -> ItemScore:
     if not isfinite(scored.loglikelihood):
         raise QllmError(f"the model gives a log-likelihood of {scored.loglikelihood} on item {item.id}; it is broken")
     metrics = {"perplexity": scored.loglikelihood}
-    return ItemScore(item.id, None, metrics, [scored.loglikelihood], [scored.tokens], subset=item.subset or None)
+    return ItemScore(
+        item.id,
+        None,
+        metrics,
+        [scored.loglikelihood],
+        [scored.tokens],
+        cluster=item.cluster,
+        subset=item.subset or None,
+    )
 
 
 def _numbers(task: Any, metrics: Mapping[str, Any]) -> dict[str, float]:

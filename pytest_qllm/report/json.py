@@ -114,10 +114,15 @@ def save(
     return report
 
 
+_OF_A_BASELINE = (
+    *("model", "benchmark", "dimension", "metric", "scale", "n", "baseline"),
+    *("noise", "hit_limit", "against", "size", "rerun"),
+)
+
+
 def _baseline(record: Record) -> dict[str, Any]:
-    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against", "size", "rerun")
     content = record.to_json()
-    return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
+    return {**{name: content[name] for name in _OF_A_BASELINE}, "provenance": content["provenance"]}
 
 
 def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -22,6 +22,8 @@ class Record:
     Attributes:
         p_pass_holm, p_fail_holm: adjusted for all verdicts of the session; None until that is known.
         beside: the accuracy of the same answers, where the verdict is on a graded score.
+        hit_limit: answers that were ended by their limit of tokens, of the baseline's and of the candidate's; None
+            where nothing is generated.
         against: what changed since a previous release (``trend.Trend``).
         scores: of the single items (``items.Scores``), which go into a file of their own.
         texts: their prompts and answers (``texts.Texts``, packed), which go into another.
@@ -62,6 +64,7 @@ class Record:
     noise: Mapping[str, Any] | None = None
     fidelity: Mapping[str, Any] | None = None
     beside: Mapping[str, Any] | None = None
+    hit_limit: Mapping[str, Any] | None = None
     size: Mapping[str, Any] | None = None
     against: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = field(default=None, repr=False)
@@ -167,6 +170,8 @@ class Record:
             )
         if self.beside is not None:
             lines.insert(-1, f"  beside      {self.beside_line()}")
+        if self.limit_line():
+            lines.insert(-1, f"  limit       {self.limit_line()}")
         if self.trend is not None:
             lines[-1:-1] = [f"  {name:<11} {text}" for name, text in self.trend.message(self)]
         if self.undecidable and self.outcome == Outcome.INCONCLUSIVE:
@@ -197,6 +202,17 @@ class Record:
             f"{figures['metric']} {100 * figures['baseline']:.1f} % -> {100 * figures['candidate']:.1f} %, "
             f"{figures['broken']} broken, {figures['mended']} mended"
         )
+
+    def limit_line(self) -> str:
+        """How many answers were ended by their limit of tokens, in a line; empty where none was.
+
+        A candidate that rambles is a finding, whatever its score is.
+        """
+        if self.hit_limit is None or not any(self.hit_limit.values()):
+            return ""
+        before, after = self.hit_limit["baseline"], self.hit_limit["candidate"]
+        sides = f"{before}" if after is None else f"{before} (baseline) and {after} (candidate)"
+        return f"{sides} of {self.n} answers ended at their limit of tokens"
 
     def _sentence(self, outcome: str | None) -> str:
         """What the verdict says of the loss; a reader of CI results may see no more than this line."""

@@ -219,3 +219,31 @@ def test_a_bias_score_of_few_answers_does_not_count(continued: Suite) -> None:
     gate(continued, "bias", tolerance=0.06)
     continued.run().assert_outcomes(passed=1, failed=1)
     assert "rests on 90 answers; at least 100 are needed in both models" in continued.verdicts["same", "bias"]["reason"]
+
+
+def test_answers_that_reach_their_limit_are_counted(continued: Suite) -> None:
+    """The tiny model never stops by itself: all its answers have as many tokens as they may."""
+    gate(continued, tolerance=0.06)
+    result = continued.run(regimes="destroyed")
+    verdict = continued.verdicts["destroyed", "continued"]
+    before, after = verdict["hit_limit"]["baseline"], verdict["hit_limit"]["candidate"]
+    assert before == verdict["n"] >= after > 0
+    line = f"{before} (baseline) and {after} (candidate) of {before} answers ended at their limit of tokens"
+    assert f"limit       {line}" in result.stdout.str()
+    assert f"continued on destroyed: {line}" in " ".join(result.stdout.str().split())
+    assert line in (continued.path / "reports/qllm.html").read_text()
+    (baseline,) = continued.report["baselines"]
+    assert baseline["hit_limit"] == {"baseline": ITEMS, "candidate": None}
+
+
+def test_items_of_one_cluster_count_as_one(continued: Suite) -> None:
+    """Declared later, too: nothing is measured again."""
+    gate(continued, tolerance=0.06)
+    continued.run("--qllm-fixed-n").assert_outcomes(passed=2)
+    continued.scored.clear()
+    conftest = continued.path / "conftest.py"
+    conftest.write_text(conftest.read_text().replace("kinds, behind)", 'kinds, behind, ("known",))'))
+    continued.run("--qllm-fixed-n").assert_outcomes(passed=1, failed=1)
+    verdict = continued.verdicts["same", "continued"]
+    assert (verdict["verdict"], verdict["interval"]) == ("INCONCLUSIVE", "Gaffke over clusters")
+    assert continued.scored == []

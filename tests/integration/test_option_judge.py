@@ -192,7 +192,7 @@ def test_soft_and_consistent_satisfaction(judged: Suite, judge: LocalJudge) -> N
     judged.pytester.makepyfile(
         test_it="""
         def test_hard(gate):
-            gate("followbench", tolerance=0.3)
+            gate("followbench", tolerance=0.2)
 
         def test_soft(gate):
             gate("followbench", metric="ssr", tolerance=0.3)
@@ -284,13 +284,13 @@ def test_a_turn_is_asked_with_what_was_said_before(judged: Suite, monkeypatch: p
     monkeypatch.setattr(TorchEngine, "generations", heard)
     gate(judged, "mt_bench", tolerance=0.2)
     judged.run("-k", "fp16", max_items=2)
-    answers = json.loads(next((judged.path / "store/answers").glob("*.json")).read_text())["content"]
+    files = (judged.path / "store/answers").glob("*.json")
+    answers = [answer for file in files for answer in json.loads(file.read_text())["content"]]
     first, second = contexts[:2]
-    assert all(context.count(" ") == 2 for context in first)
-    assert all(
-        one == f"{before}{context[len(before) : -7]} go on " for one, before, context in zip(second, first, second)
-    )
-    assert {answer["text"].strip() for answer in answers}
+    said = {answer["text"].strip() for answer in answers}
+    for before, after in zip(first, second, strict=True):
+        assert after.startswith(before)
+        assert after.removeprefix(before).removesuffix(" go on ") in said
 
 
 def test_a_model_without_a_chat_template_is_asked_no_dialogue(judged: Suite) -> None:
