@@ -56,8 +56,13 @@ def serving(judge: LocalJudge) -> Iterator[LocalJudge]:
         def log_message(self, *_: Any) -> None:
             """Nothing: what was asked is in ``asked``."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """A client that has heard enough closes its other connections."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     judge.url = f"http://127.0.0.1:{server.server_port}/v1"

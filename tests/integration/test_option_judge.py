@@ -231,12 +231,12 @@ def test_the_key_is_written_nowhere(judged: Suite, judge: LocalJudge) -> None:
 
 def test_a_judge_that_is_gone_costs_no_answer(judged: Suite, made: list[int]) -> None:
     gate(judged, tolerance=0.2)
-    result = judged.run(judge="http://127.0.0.1:9/v1")
+    judged.options["max_items"] = 20
+    result = judged.run("-k", "fp16", judge="http://127.0.0.1:9/v1")
     assert_refused(result, "http://127.0.0.1:9/v1 does not answer", "What was generated and judged is kept")
-    first = made[0]
-    made.clear()
-    judged.run().assert_outcomes(passed=2)
-    assert first not in made[:1]  # the chunk that was generated is only judged
+    assert made == [20]
+    judged.run("-k", "fp16").assert_outcomes(passed=1)
+    assert made == [20, NOISE_ITEMS_LONG]  # what was generated is only judged
 
 
 def test_what_a_judge_says_must_be_a_verdict(judged: Suite, judge: LocalJudge) -> None:
@@ -267,7 +267,7 @@ def test_a_dialogue_is_graded_turn_by_turn(judged: Suite, judge: LocalJudge) -> 
     judged.run(regimes="same,destroyed").assert_outcomes(passed=2, failed=1)
     same, destroyed = (judged.verdicts[regime, "mt_bench"] for regime in ("same", "destroyed"))
     assert same["baseline"] == pytest.approx(0.9)
-    assert destroyed["candidate"] == pytest.approx(0.2)
+    assert 0.2 <= destroyed["candidate"] < 0.6
     later = [prompt for prompt in judge.prompts if "[Earlier answer]" in prompt]
     assert len(later) == len(judge.prompts) - len(later)
     assert all("[Question]\ngo on\n" in prompt for prompt in later)
