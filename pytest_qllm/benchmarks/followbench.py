@@ -74,15 +74,6 @@ class FollowBench(LmEvalBenchmark):
                 scores[at] = replace(scores[at], metrics=rates)
         return _with_consistency(items, scores)
 
-    def _splits(self, subset: str) -> Mapping[str, Any] | None:
-        """The authors' files, one for each kind of constraint, as the one split that the hub has."""
-        splits = super()._splits(subset)
-        if splits is None or "train" in splits:
-            return splits
-        from datasets import Dataset
-
-        return {"train": Dataset.from_list([row for name in sorted(splits) for row in splits[name].to_list()])}
-
     def _rank(self, subset: str, document: Mapping[str, Any]) -> str:
         """An example's levels follow each other, so that no look and no chunk takes it apart."""
         example = {name: document[name] for name in ("kind", "example")}

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
-from pytest_qllm.benchmarks.corpus import CORPUS_METRICS, corpus_metric, statistics
+from pytest_qllm.benchmarks.bias import described
+from pytest_qllm.benchmarks.chance import chance
+from pytest_qllm.benchmarks.corpus import BLEUS, corpus_metric, statistics
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.graded import graded, right_choice
+from pytest_qllm.benchmarks.needs import prepare
 from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measurement import ItemScore
@@ -26,7 +30,7 @@ from pytest_qllm.store import Store, digest
 _GENERATION_LIMIT = 256  # lm-eval's default for a task that names none (max_gen_toks of its `hf` model)
 _LIMIT_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # those that lm-eval takes
 _TOP_K = 50  # transformers' default where something is sampled
-_ITEM_FORMAT = 4  # of the items in the store
+_ITEM_FORMAT = 5  # of the items in the store
 SUBSET = "{subset}"
 CLUSTER = " / "
 """Between the parts of a cluster's name."""
@@ -114,10 +118,12 @@ class LmEvalBenchmark:
 
     def identity(self) -> dict[str, Any]:
         """What decides the prompts and the scores, but for the documents: part of the store's key."""
+        shots = self.benchmark.shots
         return {
             "task": self.benchmark.task,
             "own": _own_words(self.benchmark.task),
             "lm_eval": importlib.metadata.version("lm_eval"),
+            **({} if shots is None else {"shots": shots}),
         }
 
     def score(self, items: Sequence[Item], engine: Engine) -> list[ItemScore]:
@@ -147,16 +153,18 @@ class LmEvalBenchmark:
         chosen = item.output_type == "multiple_choice"
         if chosen:
             metrics.update(graded(task, item.document, [one.loglikelihood for one in scored]))
+        bias, parts = described(metrics)
         best = max(range(len(results)), key=lambda at: results[at][0])
         return ItemScore(
             item.id,
             best if chosen else int(scored[0].is_greedy),
-            _numbers(task, metrics),
+            {**_numbers(task, metrics), **bias},
             [one.loglikelihood for one in scored],
             [one.tokens for one in scored],
             item.chance,
             item.cluster,
             subset=item.subset or None,
+            parts=parts,
         )
 
     def _score_generated(self, item: Item, made: Generated) -> ItemScore:
@@ -174,7 +182,7 @@ class LmEvalBenchmark:
             suffix = "" if ensemble.name == "none" else f",{ensemble.name}"
             results = task.process_results(item.document, [filtered])
             metrics.update({f"{name}{suffix}": value for name, value in _numbers(task, results).items()})
-            for name in CORPUS_METRICS:
+            for name in BLEUS:
                 counts = statistics(name, results.get(name))
                 if counts is not None:
                     parts[f"{name}{suffix}"] = counts
@@ -243,12 +251,12 @@ class LmEvalBenchmark:
         made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1))
         instances = made if isinstance(made, list) else [made]
         requests = tuple(tuple(instance.args) for instance in instances)
-        chance = 1 / len(instances) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
+        expected = chance(task, document, len(instances), self.benchmark.metric)
         identity = digest([document, requests])
         kind = str(task.OUTPUT_TYPE)
         shown = _shown_target(kind, right_choice(task, document) if kind == "multiple_choice" else target)
         cluster = self._cluster(subset, document)
-        return Item(identity, kind, dict(document), requests, chance, subset, target=shown, cluster=cluster)
+        return Item(identity, kind, dict(document), requests, expected, subset, target=shown, cluster=cluster)
 
     def _cluster(self, subset: str, document: Mapping[str, Any]) -> str | None:
         """The cluster that a document's own fields name; one of a subset is none of another's."""
@@ -266,9 +274,6 @@ class LmEvalBenchmark:
             self._tasks[subset] = self._build(subset)
         return self._tasks[subset]
 
-    def _splits(self, subset: str) -> Mapping[str, Any] | None:
-        return self.source.splits(self.benchmark, subset)
-
     def _build(self, subset: str) -> Any:
         from lm_eval.api.task import ConfigurableTask
         from lm_eval.tasks._yaml_loader import load_yaml
@@ -276,10 +281,13 @@ class LmEvalBenchmark:
         file = _task_file(self.benchmark.task.format(subset=subset))
         if not file.is_file():
             raise QllmError(f"{self.benchmark.name}: no task file at {file}; expected one of lm-eval's, or a full path")
+        prepare(self.benchmark.needs, self.benchmark.name, self.source.cache)
         config = load_yaml(file)
+        if self.benchmark.shots is not None:
+            config["num_fewshot"] = self.benchmark.shots
         for name in ("tag", "group", "task_alias"):
             config.pop(name, None)
-        splits = self._splits(subset)
+        splits = self.source.splits(self.benchmark, subset)
         if splits is not None:
             config["custom_dataset"] = lambda **_: splits
             for split in ("training_split", "validation_split", "test_split", "fewshot_split"):
@@ -326,13 +334,21 @@ def _line(error: Exception) -> str:
 def _own_words(task: str) -> str:
     """What of a task no version of lm-eval tells: our own file, or a user's with all that it may name beside it."""
     file = _task_file(task)
-    ours = task.removeprefix("qllm:") if task.startswith("qllm:") else None
-    if ours is not None and "/" not in ours:
-        return file.read_text()
-    if ours is None and not Path(task).is_absolute():
+    if task.startswith("qllm:"):
+        if "/" not in task:
+            return "".join(one.read_text() for one in _with_includes(file))
+    elif not Path(task).is_absolute():
         return ""
     beside = sorted(one for one in file.parent.glob("*") if one.suffix in (".yaml", ".py") or one == file)
     return digest([[one.name, one.read_text()] for one in beside])
+
+
+def _with_includes(file: Path) -> list[Path]:
+    """A task file of ours, what it includes, and the modules of its functions."""
+    text = file.read_text()
+    named = re.findall(r"^include: (\S+)", text, re.MULTILINE)
+    modules = [f"{name}.py" for name in re.findall(r"!function (\w+)\.", text)]
+    return [file, *(file.parent / name for name in dict.fromkeys([*named, *modules]))]
 
 
 def _task_file(task: str) -> Path:

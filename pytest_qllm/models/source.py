@@ -121,7 +121,7 @@ def _converted(gguf: Path, cache: Store, *, convert: bool = True) -> Path:
         magic = file.read(4)
     if magic != b"GGUF":
         raise QllmError(f"{gguf} is not a GGUF file: it starts with {magic!r}, expected b'GGUF'")
-    key = _remembered_digest(gguf, cache)[:24]
+    key = cache.digest_of(gguf)[:24]
     if not convert and not (cache.root / "models" / key).is_dir():
         raise AbsentError(f"{gguf.name} is not converted yet")
     return cache.directory("models", key, make=lambda into: _convert(gguf, into, cache))
@@ -186,7 +186,7 @@ def _check_complete(file: Path) -> None:
 def content(path: Path, cache: Store) -> str:
     """Fingerprint of a quantized checkpoint: a directory with safetensors, or a GGUF file."""
     if path.is_file():
-        return _remembered_digest(path, cache)
+        return cache.digest_of(path)
     return _weights_fingerprint(path, sorted(path.glob("*.safetensors")), cache)
 
 
@@ -215,7 +215,7 @@ def _weights_fingerprint(directory: Path, weights: Iterable[Path], cache: Store)
     generation = directory / "generation_config.json"
     defaults = _json_object(generation) if generation.is_file() else {}
     defaults.pop("transformers_version", None)
-    return digest([config, defaults, [_remembered_digest(file, cache) for file in weights]])
+    return digest([config, defaults, [cache.digest_of(file) for file in weights]])
 
 
 def _json_object(file: Path) -> dict[str, Any]:
@@ -231,21 +231,6 @@ def _json_object(file: Path) -> dict[str, Any]:
 def _tokenizer_fingerprint(directory: Path) -> str:
     names = (*_TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
     return digest({name: file_digest(directory / name) for name in names if (directory / name).is_file()})
-
-
-def _remembered_digest(file: Path, cache: Store) -> str:
-    """sha256 of a large file, read once for each state of the file.
-
-    The state includes the inode's change time, which no program sets: an edit in place is always seen.
-    """
-    stat = os.stat(file)
-    state = [str(file.resolve()), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    key = digest(state)
-    known = cache.read("fingerprints", key)
-    if known is None:
-        known = file_digest(file)
-        cache.write(known, "fingerprints", key)
-    return str(known)
 
 
 def _first_line(error: BaseException) -> str:

@@ -73,3 +73,8 @@ def corpus_interval(
     if not np.isfinite([low, high]).all() or not low < high:
         return estimate, -np.inf, np.inf, float(result.standard_error)
     return estimate, low, high, float(result.standard_error)
+
+
+def nearness(metric: CorpusMetric) -> CorpusMetric:
+    """How near to 0 a metric lies that is best there: 0 at most, and more is better."""
+    return lambda parts: -np.abs(metric(parts))

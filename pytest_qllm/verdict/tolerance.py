@@ -18,9 +18,12 @@ DEFAULTS: Mapping[str, Table] = {
     "accuracy": {8: 0.03, 4: 0.04, 3: 0.06, 2: 0.08},
     "perplexity": {8: 1.03, 4: 1.08, 3: 1.15, 2: 1.20},
     "prob": {8: 0.025, 4: 0.035, 3: 0.05, 2: 0.07},
+    "graded": {8: 0.02, 4: 0.025, 3: 0.03, 2: 0.04},
+    "corpus": {8: 0.02, 4: 0.025, 3: 0.03, 2: 0.04},
+    "bias": {8: 0.03, 4: 0.04, 3: 0.05, 2: 0.06},
 }
 
-WITHOUT_DEFAULT = ("graded", "soft", "mean", "corpus")
+WITHOUT_DEFAULT = ("soft", "mean")
 """Kinds whose scores have no common size, so that nobody but the user can say what may be lost."""
 
 _RANGES = {"perplexity": (1.0, 100.0), "mean": (0.0, inf), None: (0.0, 100.0)}
@@ -47,7 +50,8 @@ class Tolerances:
 
     The tolerance of an ``accuracy`` is a difference of proportions (0.03: three points), that of a ``prob`` a
     difference of mean probabilities, that of a ``perplexity`` the largest ratio to the baseline (1.02: two percent
-    more). ``"99%"`` keeps so much of the baseline's score, whatever the kind, but for a perplexity.
+    more), that of a ``bias`` how much further from 0 it may lie. ``"99%"`` keeps so much of the baseline's score,
+    whatever the kind, but for a perplexity and a bias.
     """
 
     tables: Mapping[str, Table]
@@ -104,6 +108,8 @@ def check(value: object, kind: str | None, what: str) -> Tolerance:
     kept = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value) if isinstance(value, str) else None
     if kept and kind == "perplexity":
         raise QllmError(f"{what}: the tolerance {value!r} is out of range: a perplexity's is a ratio already, as 1.01")
+    if kept and kind == "bias":
+        raise QllmError(f"{what}: the tolerance {value!r} is out of range: of a bias nothing is kept; expected 0.03")
     if kept and _LEAST_KEPT <= float(kept[1]) <= 100:
         return Tolerance(round(1 - float(kept[1]) / 100, 12), relative=True)
     low, high = _RANGES.get(kind, (0.0, 1.0))

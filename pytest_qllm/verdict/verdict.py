@@ -8,11 +8,11 @@ from math import exp, isfinite, log, log1p
 
 import numpy as np
 
-from pytest_qllm.verdict.compare import Comparison, compare, compare_relative
+from pytest_qllm.verdict.compare import Comparison, compare, compare_relative, corpus_error
 from pytest_qllm.verdict.corpus import CorpusMetric
 from pytest_qllm.verdict.kinds import Kind, Scale, kind_of
 from pytest_qllm.verdict.multiplicity import mcnemar_p_value
-from pytest_qllm.verdict.paired import ALPHA, design_effect, detects_random
+from pytest_qllm.verdict.paired import ALPHA, design_effect, detects_nothing, detects_random
 from pytest_qllm.verdict.power import equivalent_fixed_items
 from pytest_qllm.verdict.sample import Sample, check, check_pair
 
@@ -97,11 +97,19 @@ def mean_score(sample: Sample, kind: Kind | Scale, metric: CorpusMetric | None =
 
 
 def lacks_signal(
-    baseline: Sample, kind: Kind | Scale, tolerance: float, *, relative: bool = False, alpha: float = ALPHA
+    baseline: Sample,
+    kind: Kind | Scale,
+    tolerance: float,
+    *,
+    relative: bool = False,
+    alpha: float = ALPHA,
+    metric: CorpusMetric | None = None,
 ) -> str | None:
     """Why the baseline's scores cannot carry a verdict at this tolerance, or None where they can."""
     kind = kind_of(kind)
     check(baseline, kind)
+    if kind is Kind.CORPUS and metric is not None:
+        return _lacks_corpus(baseline, metric, tolerance, relative=relative, alpha=alpha)
     if not kind.has_chance:
         return None
     n, score, chance = len(baseline.ids), mean_score(baseline, kind), float(baseline.chance.mean())
@@ -112,6 +120,20 @@ def lacks_signal(
     return (
         f"the baseline answers {score:.1%} of {n} items, chance is {chance:.1%}: too close for these items to tell "
         f"a model that answers at random from one within the tolerance of {100 * margin:.1f} points"
+    )
+
+
+def _lacks_corpus(
+    baseline: Sample, metric: CorpusMetric, tolerance: float, *, relative: bool, alpha: float
+) -> str | None:
+    """A model that says nothing scores 0: could its loss be told from one within the tolerance?"""
+    score = mean_score(baseline, Kind.CORPUS, metric)
+    margin = tolerance * score if relative else tolerance
+    if len(baseline.ids) < Kind.CORPUS.minimum or detects_nothing(score, margin, corpus_error(baseline, metric), alpha):
+        return None
+    return (
+        f"the baseline scores {100 * score:.1f} on {len(baseline.ids)} items: too close to 0 for these items to tell a "
+        f"model that scores nothing from one within the tolerance of {100 * margin:.1f} points"
     )
 
 
@@ -148,7 +170,7 @@ def judge(
     """
     kind = kind_of(kind)
     check_pair(baseline, candidate, kind)
-    reason = lacks_signal(baseline, kind, tolerance, relative=relative, alpha=signal_alpha)
+    reason = lacks_signal(baseline, kind, tolerance, relative=relative, alpha=signal_alpha, metric=metric)
     if reason is not None:
         return Verdict(Outcome.NO_SIGNAL, tolerance, None, reason)
     if relative:

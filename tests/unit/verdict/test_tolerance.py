@@ -31,7 +31,8 @@ def test_the_defaults_hold_where_nothing_is_said(kind):
 
 def test_the_defaults_are_those_of_the_documentation():
     page = (Path(__file__).parents[3] / "docs/explanation/tolerances.md").read_text()
-    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \| (0\.\d+) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \|" + r" (0\.\d+) \|" * 4 + "$", page, re.MULTILINE)
+    assert len(rows) == len(DEFAULTS["accuracy"])
     for column, kind in enumerate(DEFAULTS, 1):
         assert {int(row[0]): float(row[column]) for row in rows} == DEFAULTS[kind]
 

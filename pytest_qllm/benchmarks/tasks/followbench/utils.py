@@ -18,12 +18,9 @@ Row = Mapping[str, Any]
 
 LEVELS = 5
 
-_A_WORD = 0.02
-"""Share of Chinese characters: at most 0.01 in an English instruction, from 0.03 in a Chinese one with English text."""
-
 
 def instructions(rows: Dataset) -> Dataset:
-    """All instructions as documents, in English, of levels 1 to 5."""
+    """All instructions of levels 1 to 5 as documents."""
     from datasets import Dataset
 
     return Dataset.from_list(list(documents(rows)))
@@ -44,8 +41,6 @@ def documents(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
             instruction without constraints; the examples of a pattern ("example") have none.
     """
     for example in _examples(rows):
-        if _is_chinese(example):
-            continue
         kind = _kind(example)
         for at, row in enumerate(example):
             if row["level"] == 0:
@@ -94,12 +89,5 @@ def _examples(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _kind(example: list[Row]) -> str:
-    """The kind of constraint; a mixed one's further levels say what they add."""
-    return str(example[0]["category"])
-
-
-def _is_chinese(example: list[Row]) -> bool:
-    """The hub's dataset has both languages in one. In an English example they are a word that is to be translated."""
-    texts = [row["instruction"] for row in example if row["instruction"]]
-    shares = [sum("\u4e00" <= one <= "\u9fff" for one in text) / len(text) for text in texts]
-    return max(shares, default=0) > _A_WORD
+    """The kind of constraint, by its file or its first level; further levels of mixed ones say what they add."""
+    return str(example[0].get("constraint") or example[0]["category"])
