@@ -58,7 +58,7 @@ class Dialogue(LmEvalBenchmark):
             for item, said in zip(items, answers, strict=True)
             for turn in range(len(said))
         ]
-        grades = iter(self.judge.verdicts(asked))
+        grades = iter(self.judge.judgements(asked))
         return [
             _scored(item, said, [next(grades) / BEST for _ in said]) for item, said in zip(items, answers, strict=True)
         ]

@@ -69,7 +69,7 @@ class FollowBench(LmEvalBenchmark):
             assert self.judge is not None
             answers = [str(scores[at].answer) for at in unruled]
             asked = [question(items[at].document, answer) for at, answer in zip(unruled, answers, strict=True)]
-            for at, satisfied in zip(unruled, self.judge.verdicts(asked), strict=True):
+            for at, satisfied in zip(unruled, self.judge.judgements(asked), strict=True):
                 rates = {"hsr": float(all(satisfied)), "ssr": sum(satisfied) / len(satisfied)}
                 scores[at] = replace(scores[at], metrics=rates)
         return _with_consistency(items, scores)
@@ -103,7 +103,7 @@ def question(document: Mapping[str, Any], answer: str) -> Question[tuple[bool, .
 
 
 def satisfied(text: str, level: int) -> tuple[bool, ...] | None:
-    """The verdicts in the last line of a judge's answer; None unless it is a list of so many YES and NO."""
+    """The judgements in the last line of a judge's answer; None unless it is a list of so many YES and NO."""
     lines = [line.strip(" *`") for line in text.splitlines() if line.strip(" *`")]
     found = re.fullmatch(r"\[([^\[\]]*)\]\.?", lines[-1]) if lines else None
     words = [word.strip(" '\"").upper() for word in found[1].split(",")] if found else []

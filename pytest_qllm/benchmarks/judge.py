@@ -32,7 +32,7 @@ CONNECTING, ANSWERING = 10.0, 300.0
 
 _TRY_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 
-Verdict = TypeVar("Verdict")
+Judgement = TypeVar("Judgement")
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Question(Generic[Verdict]):
+class Question(Generic[Judgement]):
     """One thing to be judged.
 
     Attributes:
         prompt: all that the judge is told.
         form: how the last line of its answer has to look, for a reminder where it does not.
-        read: the verdict in an answer, or None where it has none. Whatever is in doubt is none.
+        read: the judgement in an answer, or None where it has none. Whatever is in doubt is none.
     """
 
     prompt: str
     form: str
-    read: Callable[[str], Verdict | None]
+    read: Callable[[str], Judgement | None]
 
 
 class Judge:
@@ -76,46 +76,46 @@ class Judge:
         self.store = store
 
     def identity(self) -> dict[str, Any]:
-        """What decides the verdicts: part of a measurement's key and provenance."""
+        """What decides the judgements: part of a measurement's key and provenance."""
         return {"model": self.endpoint.model, "seed": self.endpoint.seed, "version": VERSION}
 
-    def verdicts(self, questions: Sequence[Question[Verdict]]) -> list[Verdict]:
-        """The verdict on each question, in order; equal prompts are one question.
+    def judgements(self, questions: Sequence[Question[Judgement]]) -> list[Judgement]:
+        """The judgement on each question, in order; equal prompts are one question.
 
         Raises:
-            QllmError: if the endpoint cannot be reached, refuses, or gives no verdict that can be read. What it has
+            QllmError: if the endpoint cannot be reached, refuses, or gives no judgement that can be read. What it has
                 answered until then is kept.
         """
         distinct = {question.prompt: question for question in questions}
         found = {prompt: self._kept(question) for prompt, question in distinct.items()}
         open_ones = [question for prompt, question in distinct.items() if found[prompt] is None]
         if open_ones:
-            self.store.progress(f"asking {self.endpoint.model} for {len(open_ones)} verdicts")
+            self.store.progress(f"asking {self.endpoint.model} for {len(open_ones)} judgements")
             said = asyncio.run(self._ask_all(open_ones))
             found |= {question.prompt: question.read(text) for question, text in zip(open_ones, said, strict=True)}
             self._check(open_ones, said)
-        verdicts = [found[question.prompt] for question in questions]
-        return [verdict for verdict in verdicts if verdict is not None]
+        judgements = [found[question.prompt] for question in questions]
+        return [judgement for judgement in judgements if judgement is not None]
 
-    def _check(self, questions: Sequence[Question[Verdict]], said: Sequence[str]) -> None:
+    def _check(self, questions: Sequence[Question[Judgement]], said: Sequence[str]) -> None:
         """Refuse a round in which an answer of the judge could not be read."""
         unread = [(one, text) for one, text in zip(questions, said, strict=True) if one.read(text) is None]
         if unread:
             first, text = unread[0]
             raise QllmError(
-                f"the judge {self.endpoint.model} gave no verdict on {len(unread)} of {len(questions)} answers, though "
-                f"asked twice; instead of {first.form} it said {_excerpt(text)!r}. The others are kept: run again, or "
+                f"the judge {self.endpoint.model} gave no judgement on {len(unread)} of {len(questions)} answers, "
+                f"though asked twice; instead of {first.form} it said {_excerpt(text)!r}. The others are kept: run again, or "
                 "name another --qllm-judge-model"
             )
 
     def _place(self, prompt: str) -> tuple[str, str]:
         return "judgements", digest([self.identity(), prompt])
 
-    def _kept(self, question: Question[Verdict]) -> Verdict | None:
+    def _kept(self, question: Question[Judgement]) -> Judgement | None:
         content = self.store.read(*self._place(question.prompt))
         return None if content is None else question.read(content["answer"])
 
-    async def _ask_all(self, questions: Sequence[Question[Verdict]]) -> list[str]:
+    async def _ask_all(self, questions: Sequence[Question[Judgement]]) -> list[str]:
         """What the judge says to each; the first that fails for good ends them all."""
         import httpx2
 
@@ -124,7 +124,7 @@ class Judge:
         timeout = httpx2.Timeout(ANSWERING, connect=CONNECTING)
         async with httpx2.AsyncClient(headers=headers, timeout=timeout) as client:
 
-            async def ask(question: Question[Verdict]) -> str:
+            async def ask(question: Question[Judgement]) -> str:
                 async with room:
                     return await self._ask(client, question)
 
@@ -136,8 +136,8 @@ class Judge:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ask(self, client: httpx2.AsyncClient, question: Question[Verdict]) -> str:
-        """The judge's answer, which is kept if it has a verdict; without one it is reminded of the form, once."""
+    async def _ask(self, client: httpx2.AsyncClient, question: Question[Judgement]) -> str:
+        """The judge's answer, which is kept if it has a judgement; without one it is reminded of the form, once."""
         messages = [{"role": "user", "content": question.prompt}]
         text = await self._complete(client, messages)
         if question.read(text) is None:
@@ -163,7 +163,7 @@ class Judge:
                 f"the judge at {endpoint.url} gave no chat completion: {_excerpt(response.text)!r}; --qllm-judge is "
                 "the base URL of an OpenAI-compatible endpoint, such as http://localhost:8000/v1"
             )
-        # What was cut off has not come to its verdict, whatever its last line looks like.
+        # What was cut off has not come to its judgement, whatever its last line looks like.
         return "" if choice.get("finish_reason") == "length" else str(text)
 
     async def _post(self, client: httpx2.AsyncClient, url: str, body: dict[str, Any]) -> httpx2.Response:

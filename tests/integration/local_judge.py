@@ -1,4 +1,4 @@
-"""A judge on this machine: a real OpenAI-compatible endpoint whose verdicts are a function of what it is asked."""
+"""A judge on this machine: a real OpenAI-compatible endpoint whose judgements are a function of what it is asked."""
 
 from __future__ import annotations
 

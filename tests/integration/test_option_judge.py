@@ -239,10 +239,10 @@ def test_a_judge_that_is_gone_costs_no_answer(judged: Suite, made: list[int]) ->
     assert made == [20, NOISE_ITEMS_LONG]  # what was generated is only judged
 
 
-def test_what_a_judge_says_must_be_a_verdict(judged: Suite, judge: LocalJudge) -> None:
+def test_what_a_judge_says_must_be_a_judgement(judged: Suite, judge: LocalJudge) -> None:
     judge.say = lambda messages: "All of them are satisfied: YES!"
     gate(judged)
-    assert_refused(judged.run(), "the judge local gave no verdict on", "such as [YES", "All of them are satisfied")
+    assert_refused(judged.run(), "the judge local gave no judgement on", "such as [YES", "All of them are satisfied")
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_the_judge_sees_every_step_and_the_answer():
         ("", 1, None),
     ],
 )
-def test_a_verdict_is_a_list_in_the_last_line(text, level, found):
+def test_a_judgement_is_a_list_in_the_last_line(text, level, found):
     assert satisfied(text, level) == found
 
 

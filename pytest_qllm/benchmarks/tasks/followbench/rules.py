@@ -14,7 +14,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 
 Check = Callable[[str], bool]
-Judgement = Callable[[str, str], bool]
+Comparison = Callable[[str, str], bool]
 
 
 def _sentences(text: str) -> list[str]:
@@ -104,7 +104,7 @@ LEVELS: Mapping[str, Sequence[Check]] = {
 }
 
 
-def _last(pattern: str) -> Judgement:
+def _last(pattern: str) -> Comparison:
     """The last of what the answer has of that form is the target."""
 
     def check(text: str, target: str) -> bool:
@@ -119,7 +119,7 @@ def _equal(text: str, target: str) -> bool:
 
 
 # Levels change the question: each has an answer of its own.
-TARGETS: Mapping[str, Judgement] = {
+TARGETS: Mapping[str, Comparison] = {
     "E2E": _equal,
     "text_editing": _equal,
     "WIKIEVENTS": lambda text, target: set(text.split("\n")) <= set(target.split("\n")),
