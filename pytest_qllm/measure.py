@@ -217,7 +217,8 @@ class Laboratory(Workshop):
         return [ItemScore(**{**fields, "cluster": item.cluster}) for fields, item in zip(content, items, strict=True)]
 
     def _identity(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
-        return {**self._answering(regime), "benchmark": benchmark.identity(), "scores": SCORES}
+        asked = {"benchmark": benchmark.identity(), "scores": SCORES, **benchmark.judging()}
+        return {**self._answering(regime), **asked}
 
     def _answering(self, regime: Regime) -> dict[str, Any]:
         """What decides the answers to a request, whatever it is."""

@@ -42,9 +42,8 @@ class Dialogue(LmEvalBenchmark):
         self.judge = judge
         self.chat = chat
 
-    def identity(self) -> dict[str, Any]:
-        # A model's template is a part of its tokenizer, which is a part of the key.
-        return {**super().identity(), "judge": self.judge.identity(), "wording": WORDING}
+    def judging(self) -> dict[str, Any]:
+        return {"judge": {**self.judge.identity(), "wording": WORDING}}
 
     def items(self, count: int, store: Store) -> list[Item]:
         """Items whose chance is the worst grade, which anything gets."""

@@ -45,9 +45,8 @@ class FollowBench(LmEvalBenchmark):
         super().__init__(benchmark, source, seed)
         self.judge = judge
 
-    def identity(self) -> dict[str, Any]:
-        judge = {} if self.judge is None else {"judge": self.judge.identity(), "wording": WORDING}
-        return {**super().identity(), **judge}
+    def judging(self) -> dict[str, Any]:
+        return {} if self.judge is None else {"judge": {**self.judge.identity(), "wording": WORDING}}
 
     def items(self, count: int, store: Store) -> list[Item]:
         """Whole examples: at most ``count`` instructions, in fives.

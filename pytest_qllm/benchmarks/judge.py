@@ -104,8 +104,8 @@ class Judge:
             first, text = unread[0]
             raise QllmError(
                 f"the judge {self.endpoint.model} gave no judgement on {len(unread)} of {len(questions)} answers, "
-                f"though asked twice; instead of {first.form} it said {_excerpt(text)!r}. The others are kept: run again, or "
-                "name another --qllm-judge-model"
+                f"though asked twice; instead of {first.form} it said {_excerpt(text)!r}. The others are kept: "
+                "run again, or name another --qllm-judge-model"
             )
 
     def _place(self, prompt: str) -> tuple[str, str]:

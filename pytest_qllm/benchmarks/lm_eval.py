@@ -126,6 +126,10 @@ class LmEvalBenchmark:
             **({} if shots is None else {"shots": shots}),
         }
 
+    def judging(self) -> dict[str, Any]:
+        """What decides the scores of given answers besides the task: nothing, where there is no judge."""
+        return {}
+
     def score(self, items: Sequence[Item], engine: Engine) -> list[ItemScore]:
         """Ask the engine and score what it says, item by item."""
         kind = items[0].output_type

@@ -169,8 +169,12 @@ def test_an_interrupt_ends_it_at_once_and_keeps_what_was_said(server, store):
 
     server.say = say
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        at(server, store).judgements(ask("a", "b", "slow"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            at(server, store).judgements(ask("a", "b", "slow"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - start < 10
     server.say = lambda messages: "2"
     assert at(server, store).judgements(ask("a", "b", "slow")) == [1, 1, 2]
