@@ -9,7 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.benchmarks import own_score
+from pytest_qllm.benchmarks.forms import prepared
 from pytest_qllm.benchmarks.graded import PROB
+from pytest_qllm.benchmarks.judge import Judge
+from pytest_qllm.benchmarks.kept import KeptAnswers
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
 from pytest_qllm.errors import QllmError
 from pytest_qllm.fidelity import FidelityStore
@@ -41,7 +44,8 @@ class Laboratory(Workshop):
     """Measures regimes of one checkpoint."""
 
     def benchmark(self, benchmark: Benchmark) -> LmEvalBenchmark:
-        return LmEvalBenchmark(benchmark, self.data, self.seed, self._chat_for(benchmark))
+        judge = None if self.judge is None else Judge(self.judge, self.store)
+        return prepared(benchmark, self.data, self.seed, judge, self._chat_for(benchmark), self._chat)
 
     def _chat_for(self, benchmark: Benchmark) -> ChatTemplate | None:
         """The template in which a benchmark's questions are put, as ``--qllm-chat-template`` says.
@@ -205,15 +209,27 @@ class Laboratory(Workshop):
         return found
 
     def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        if benchmark.benchmark.judged:
+            return self._judged(regime, benchmark, key, items)
         engine = self.engine(regime, items)
         before, start = engine.computed, time.perf_counter()
         asked = self._fidelity_store(benchmark).observed(engine, key, _name(items)) if _are_texts(items) else engine
         scores = benchmark.score(items, asked)
-        seconds, tokens = time.perf_counter() - start, engine.computed - before
+        self._pace(regime, key, items, engine.computed - before, time.perf_counter() - start)
+        return scores
+
+    def _judged(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        """Scores by a judge; answers that the store has are judged without a model."""
+        answers = KeptAnswers(lambda: self.engine(regime, items), self.store, self._answering(regime))
+        scores = benchmark.score(items, answers)
+        if answers.computed:
+            self._pace(regime, key, items, answers.computed, answers.seconds)
+        return scores
+
+    def _pace(self, regime: Regime, key: str, items: Sequence[Item], tokens: int, seconds: float) -> None:
         known = self._paces.get(key, (0, 0.0))
         self._paces[key] = (known[0] + len(items), known[1] + seconds)
         self.speeds.add(self.scored_as(regime), items[0].output_type, tokens, seconds)
-        return scores
 
     def scored_as(self, regime: Regime) -> str:
         """What decides how fast a regime is: ``dense`` for plain matrix products, else the regime's own name."""
@@ -238,16 +254,19 @@ class Laboratory(Workshop):
         return [ItemScore(**{**fields, "cluster": item.cluster}) for fields, item in zip(content, items, strict=True)]
 
     def _identity(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
+        asked = {"benchmark": benchmark.identity(), "scores": SCORES, **benchmark.judging()}
+        return {**self._answering(regime), **asked}
+
+    def _answering(self, regime: Regime) -> dict[str, Any]:
+        """What decides the answers to a request, whatever it is."""
         return {
             "weights": self.checkpoint.weights,
             "tokenizer": self.checkpoint.tokenizer,
             "regime": self.recipe(regime),
             "kernels": self.kernels(regime),
-            "benchmark": benchmark.identity(),
             "dtype": self.compute.dtype,
             "device": self.compute.device.split(":")[0],
             "engine": engine_version(),
-            "scores": SCORES,
         }
 
 

@@ -82,6 +82,7 @@ class Session:
         score: Scorer | None = None,
     ) -> Question:
         """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
+        from pytest_qllm.benchmarks.benchmark import without_judge
         from pytest_qllm.gate import Question
         from pytest_qllm.verdict.expected import ExpectedLosses
         from pytest_qllm.verdict.sequential import Design
@@ -91,6 +92,8 @@ class Session:
             raise QllmError(f"metric={metric!r} and score= are two metrics; give one of them")
         names = self.names
         benchmark = names.get(benchmark_name, score)
+        if benchmark.judged and not self.settings.judge:
+            raise UnavailableError(without_judge(benchmark))
         metric = metric or benchmark.metric
         written = names.renamed(self.settings.tolerances)
         tables = Tolerances.from_toml(written, names.kinds(written), self.settings.tolerances_file)
@@ -222,6 +225,7 @@ class Session:
 
     def _make_laboratory(self, reporter: Reporter, *, fetch: bool = True) -> Laboratory:
         from pytest_qllm.benchmarks.data import DataSource
+        from pytest_qllm.benchmarks.judge import Endpoint
         from pytest_qllm.compute import choose
         from pytest_qllm.measure import Laboratory
         from pytest_qllm.models import source
@@ -238,6 +242,7 @@ class Session:
             store,
             exact_kernels=settings.exact_kernels,
             chat_template=settings.chat_template,
+            judge=Endpoint.named(settings.judge, settings.judge_model, settings.seed),
         )
 
     def conclude(self, record: Record) -> None:

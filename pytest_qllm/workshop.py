@@ -28,6 +28,7 @@ from pytest_qllm.store import Store, digest
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from pytest_qllm.benchmarks.judge import Endpoint
     from pytest_qllm.engine.divergence import Observable
     from pytest_qllm.engine.torch_engine import TorchEngine
 
@@ -60,6 +61,7 @@ class Workshop:
         *,
         exact_kernels: bool = False,
         chat_template: str = "off",
+        judge: Endpoint | None = None,
     ) -> None:
         self._resolve = checkpoint
         self.data = data
@@ -68,6 +70,7 @@ class Workshop:
         self.store = store
         self.exact_kernels = exact_kernels
         self.chat_template = chat_template
+        self.judge = judge
         self._checkpoint: Checkpoint | None = None
         self._engine: tuple[str, Observable] | None = None
 
