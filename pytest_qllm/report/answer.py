@@ -99,7 +99,7 @@ def _answer(report: Report, regime: str, own: list[Record]) -> Answer:
         return Answer(regime, Ships.UNDECIDED, tuple(undecided), f"{len(undecided)} of {len(own)} tests undecided")
     if report.exitstatus in INTERRUPTED:
         return Answer(regime, Ships.UNDECIDED, (), "the session was interrupted")
-    judged = [record for record in own if record.outcome != "NO_SIGNAL"]
+    judged = [record for record in own if record.outcome not in ("NO_SIGNAL", "UNGATED")]
     if not judged:
         return Answer(regime, Ships.UNDECIDED, (), "no test has a signal" if own else "no test has judged it")
     accepted = sum(record.standing == "xfail" for record in judged)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, log
 
+from pytest_qllm.report.costs import is_worse
 from pytest_qllm.report.record import Record
 
 Markup = dict[str, bool]
@@ -38,6 +39,7 @@ MARKS = {
         Mark("xpass", "xpass", "X", _YELLOW),
         Mark("PASS", "PASS", "P", _GREEN),
         Mark("NO_SIGNAL", "no signal", "N"),
+        Mark("UNGATED", "ungated", "U"),
     )
 }
 """By how a test ends (``Record.standing``), the worst first."""
@@ -48,6 +50,14 @@ _WORST = tuple(MARKS)
 def mark_of(record: Record) -> Mark | None:
     """How the record's test ends; None for a baseline."""
     return None if record.standing is None else MARKS[record.standing]
+
+
+def markup_of(record: Record) -> Markup:
+    """The colours of a cell; a cost that nobody gates has one as well, where it is a loss."""
+    mark = mark_of(record)
+    if mark is None:
+        return {}
+    return _YELLOW if mark.name == "UNGATED" and is_worse(record) else mark.markup
 
 
 def badness(record: Record) -> tuple[int, float]:

@@ -37,6 +37,7 @@ SIGNS: dict[str | None, Sign] = {
     "xpass": Sign("X", "XPASS", "known", 3, "an accepted loss that is gone", "star"),
     "PASS": Sign("P", "PASS", "pass", 2, "the loss is proven smaller than the tolerance"),
     "NO_SIGNAL": Sign("N", "no signal", "none", 1, "the baseline is too close to chance to tell a loss"),
+    "UNGATED": Sign("U", "ungated", "none", 1, "measured, and no tolerance says what is allowed"),
     None: Sign("B", "baseline", "base", 0, "the FP16 score"),
 }
 """By standing, the worst first."""
