@@ -162,7 +162,9 @@ def _scheduler_class() -> Any:
             others = self._others()
             if not others:
                 alone = [scope for scope in self.workqueue if scope != _GATE]
-                may = _GATE not in self.workqueue or (self._held(node) and self._pending_of(self.assigned_work[node]) == 1)
+                may = _GATE not in self.workqueue or (
+                    self._held(node) and self._pending_of(self.assigned_work[node]) == 1
+                )
                 return alone[0] if alone and may and node is self._timer() else None
             waiting: dict[str | None, list[str]] = {}
             for scope in others:

@@ -99,9 +99,7 @@ class Bench:
         self._players = None
         gc.collect()
 
-    def _run(
-        self, regime: Regime, cost: Cost, shape: Shape, batch: int, count: int
-    ) -> tuple[list[Pair], float | None]:
+    def _run(self, regime: Regime, cost: Cost, shape: Shape, batch: int, count: int) -> tuple[list[Pair], float | None]:
         self._artifact(regime)  # made before the stopwatch, and outside the lock
         what = f"{cost.title(batch)}[{regime.name}]"
         if cost.name == "disk_size":

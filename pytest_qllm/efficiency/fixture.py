@@ -27,7 +27,7 @@ QUICK_PAIRS = 8
 
 
 class EfficiencyFixture:
-    """What a test calls ``efficiency``: each call ends the test as its verdict says, or returns the record of a PASS."""
+    """What a test calls ``efficiency``: a call ends the test as its verdict says, or returns the record of a PASS."""
 
     def __init__(self, node: pytest.Item, regime: Regime) -> None:
         self._node = node

@@ -20,8 +20,9 @@ from pytest_qllm.regimes.backends import backend, engine_backend
 from pytest_qllm.regimes.regime import Regime
 
 if TYPE_CHECKING:
-    from pytest_qllm.workshop import Compute
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from pytest_qllm.workshop import Compute
 
 Prompts = Sequence[Sequence[int]]
 """Tokens of each prompt; all of one length."""

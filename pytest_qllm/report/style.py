@@ -68,7 +68,7 @@ def badness(record: Record) -> tuple[int, float]:
 
 
 def excess(record: Record) -> float:
-    """The loss as a multiple of the tolerance; -inf where nothing was compared."""
+    """The loss as a multiple of the tolerance, above 1 beyond it; -inf where nothing was compared."""
     if record.effect is None or record.tolerance is None:
         return -inf
     if record.is_ratio:
@@ -78,6 +78,8 @@ def excess(record: Record) -> float:
         loss, allowed = -record.effect, record.tolerance
     if allowed > 0:
         return loss / allowed
+    if allowed < 0:  # a cost that has to be a gain
+        return 1 + loss - allowed
     return inf if loss > 0 else -inf
 
 

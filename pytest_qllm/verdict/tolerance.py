@@ -109,7 +109,7 @@ class Tolerances:
 
 
 def check_cost(value: object, name: str, what: str) -> float:
-    """``value`` as the largest ratio of a cost to the baseline's: a number, or for a time the speed to keep (``"80%"``).
+    """``value`` as the largest ratio to the baseline's cost: a number, or of a time the speed to keep (``"80%"``).
 
     Raises:
         QllmError: unless it lies from 0.001 to 1000.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import Suite, assert_refused
+from conftest import Suite
 
 pytestmark = pytest.mark.slow
 
@@ -16,6 +16,15 @@ def costs(suite: Suite, *calls: str) -> None:
 
 
 def test_counts(suite: Suite) -> None:
-    costs(suite, '"weight_memory"', '"disk_size", tolerance=0.1', '"decode_time", batch=2', '"prefill_time"', '"load_time"','"peak_memory"', '"first_token_time", tolerance=50')
+    costs(
+        suite,
+        '"weight_memory"',
+        '"disk_size", tolerance=0.1',
+        '"decode_time", batch=2',
+        '"prefill_time"',
+        '"load_time"',
+        '"peak_memory"',
+        '"first_token_time", tolerance=50',
+    )
     result = suite.run(regimes="bnb-nf4", shape="16x8")
     assert result.parseoutcomes() == {}

@@ -279,7 +279,9 @@ class TestAlone:
         assert turns[-len(alone) :] == [[one] for one in alone]
         assert len({node for node in session.nodes if set(node.ran) & set(alone)}) == 1
 
-    @pytest.mark.parametrize("crash", [*timed(2, REGIMES[1:2]), "test_s.py::test_1[bnb-nf4]", "test_s.py::test_1[fp16]"])
+    @pytest.mark.parametrize(
+        "crash", [*timed(2, REGIMES[1:2]), "test_s.py::test_1[bnb-nf4]", "test_s.py::test_1[fp16]"]
+    )
     def test_a_crash_loses_one_test_and_leaves_the_others_alone(self, crash):
         alone = timed(2)
         ids = [*suite(3), *alone]
