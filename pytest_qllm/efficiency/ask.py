@@ -63,16 +63,14 @@ def ask(bench: Bench, model: str, question: CostQuestion, regime: Regime) -> Rec
         found = _measured(bench, question, regime, min(question.pairs, UNGATED_PAIRS))
         verdict = timed(found.pairs, None, question.design.alpha)
         return _record(bench, model, question, regime, found, verdict)
-    found = None
+    measured: list[Measured] = []
 
     def judge_at(look: Look) -> Verdict:
-        nonlocal found
-        found = _measured(bench, question, regime, look.items)
-        return timed(found.pairs, question.tolerance, look.alpha)
+        measured.append(_measured(bench, question, regime, look.items))
+        return timed(measured[-1].pairs, question.tolerance, look.alpha)
 
     verdict = conduct(looks(question.pairs, PARTS, question.design, Kind.COST.first_look), judge_at, question.design)
-    assert found is not None
-    return _record(bench, model, question, regime, found, verdict)
+    return _record(bench, model, question, regime, measured[-1], verdict)
 
 
 def timed(pairs: tuple[Pair, ...], tolerance: float | None, alpha: float) -> Verdict:
@@ -80,16 +78,8 @@ def timed(pairs: tuple[Pair, ...], tolerance: float | None, alpha: float) -> Ver
 
     Pairs that differ too much from one another (``timing.SPREAD``) prove nothing.
     """
-    samples = [
-        Sample(
-            tuple(f"pair {number}" for number in range(len(pairs))),
-            np.array([pair[side] for pair in pairs]),
-            np.ones(len(pairs)),
-            np.zeros(len(pairs)),
-        )
-        for side in (0, 1)
-    ]
-    verdict = judge(*samples, Kind.COST, 1.0 if tolerance is None else tolerance, alpha=alpha)
+    baseline, candidate = (_sample([pair[side] for pair in pairs]) for side in (0, 1))
+    verdict = judge(baseline, candidate, Kind.COST, 1.0 if tolerance is None else tolerance, alpha=alpha)
     found = timing.spread(pairs)
     disturbed = f"pairs of the same work differ by a factor of {exp(found):.2g}: time it on a quieter machine"
     reason = disturbed if found > timing.SPREAD else verdict.reason
@@ -125,6 +115,12 @@ def counted(pairs: tuple[Pair, ...], tolerance: float | None, interval: str) -> 
     if interval == COUNTED:
         evidence = replace(evidence, p_pass=float(ratios[0] >= tolerance), p_fail=float(ratios[0] <= tolerance))
     return Verdict(decide(evidence, tolerance), tolerance, evidence)
+
+
+def _sample(seconds: list[float]) -> Sample:
+    count = len(seconds)
+    ids = tuple(f"pair {number}" for number in range(count))
+    return Sample(ids, np.array(seconds), np.ones(count), np.zeros(count))
 
 
 def _middle(values: list[float]) -> float:

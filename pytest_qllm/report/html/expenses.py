@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from pytest_qllm.report.costs import way
-from pytest_qllm.report.html.plots import COLORS, Plot, axes, scale, spec
+from pytest_qllm.report.html.plots import COLORS, Plot, scale, set_axes, spec
 from pytest_qllm.report.html.signs import change_of
 from pytest_qllm.report.html.view import interval_of
 from pytest_qllm.report.record import Record
@@ -56,7 +56,7 @@ def costs(records: Sequence[Record]) -> Plot | None:
                 ),
             )
         )
-    axes(figure, len(drawn), "times the baseline\N{RIGHT SINGLE QUOTATION MARK}s cost (log): less to the left")
+    set_axes(figure, len(drawn), "times the baseline\N{RIGHT SINGLE QUOTATION MARK}s cost (log): less to the left")
     scale(figure, [value for record in drawn for value in (record.effect, *(record.ci or ())) if value], log=True)
     figure.add_vline(x=1, line={"width": 1, "color": COLORS["none"]})
     figure.update_yaxes(autorange="reversed")

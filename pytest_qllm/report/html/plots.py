@@ -95,7 +95,7 @@ def forest(benchmark: str, records: Sequence[Record]) -> Plot | None:
         )
     )
     unit = "times the baseline's perplexity" if drawn[0].metric == "perplexity" else "times the baseline"
-    axes(figure, len(drawn), f"{unit} (log)" if ratio else "points against the baseline")
+    set_axes(figure, len(drawn), f"{unit} (log)" if ratio else "points against the baseline")
     scale(figure, [value for record in drawn for value in (record.effect, *(record.ci or ())) if value], log=ratio)
     figure.add_vline(x=1 if ratio else 0, line={"width": 1, "color": COLORS["none"]})
     figure.update_yaxes(autorange="reversed")
@@ -144,7 +144,7 @@ def flips(records: Sequence[Record]) -> Plot | None:
                 hovertemplate=f"%{{y}}: %{{text}} {side} (%{{x:.1f}} % of the items)<extra></extra>",
             )
         )
-    axes(figure, len(drawn), "% of the items: broken to the left, mended to the right")
+    set_axes(figure, len(drawn), "% of the items: broken to the left, mended to the right")
     figure.update_layout(barmode="relative", bargap=0.35)
     least, most = (max(int(getattr(one, side)) / one.n for one in drawn) for side in ("broken", "mended"))
     room = 12 * (least + most)  # for the counts beside the bars
@@ -186,7 +186,7 @@ def divergence(records: Sequence[Record]) -> Plot | None:
                 hovertemplate=f"%{{y}}: {word} %{{x:.3g}} nats<extra></extra>",
             )
         )
-    axes(figure, len(drawn) + 1, "nats (log)")
+    set_axes(figure, len(drawn) + 1, "nats (log)")
     figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     figure.update_xaxes(type="log")
     figure.update_yaxes(autorange="reversed")
@@ -257,7 +257,7 @@ def scatter(
             hovertemplate=f"%{{text}}<br>{escape(axes[0])}: %{{x:.4g}}<br>{escape(axes[1])}: %{{y:.4g}}<extra></extra>",
         )
     )
-    axes(figure, 8, axes[0])
+    set_axes(figure, 8, axes[0])
     figure.update_layout(margin={**_MARGIN, "l": 56, "t": 24})
     scale(figure, [x for _, x, _, _ in points], log=log)
     figure.update_yaxes(title={"text": axes[1], "standoff": 6}, automargin=True, type="log" if log_y else "linear")
@@ -283,7 +283,7 @@ def _beside(places: Sequence[float]) -> list[str]:
     return [turns[order[at] % len(turns)] for at in range(len(places))]
 
 
-def axes(figure: Figure, rows: int, title: str) -> None:
+def set_axes(figure: Figure, rows: int, title: str) -> None:
     """Room for so many rows, and the title of the horizontal axis."""
     figure.update_layout(
         height=rows * _ROW + _MARGIN["t"] + _MARGIN["b"] + 12,
