@@ -17,7 +17,7 @@ from pytest_qllm.errors import QllmError
 
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-EFFICIENCY = ("on", "again", "off")
+EFFICIENCY = ("auto", "on", "again", "off")
 SWITCH = ("true", "false")
 SMALLEST_ALPHA = 1e-6
 """Of smaller errors the looks' parts are below what numerical integration resolves."""
@@ -114,17 +114,17 @@ OPTIONS = (
     ),
     Option(
         "efficiency",
-        "on",
+        "auto",
         "WHEN",
-        "time and memory of regimes with real kernels: on (what this machine measured before is taken from the store), "
-        "again (measured anew), off",
+        "time and memory of regimes with real kernels, of which what this machine measured before is in the store: auto "
+        "(not where a kernel is compiled for minutes first: GPTQModel's on a CPU), on (all), again (all, anew), off",
         EFFICIENCY,
     ),
     Option(
         "shape",
         "",
         "INxOUT",
-        "tokens of a prompt x generated tokens of efficiency tests (default: 256x512; of the built-in model 64x32)",
+        "tokens of a prompt x generated tokens of efficiency tests (default: 256x512; of the built-in model 32x16)",
     ),
     Option(
         "exact_kernels",

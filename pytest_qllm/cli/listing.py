@@ -132,7 +132,8 @@ def _print_list(content: dict[str, list[dict[str, Any]]]) -> None:
 
 def _print_tolerances(table: dict[str, dict[str, float | str]], file: Path) -> None:
     source = f"{file} over the defaults" if file.is_file() else "the defaults"
-    print(f"what may be lost against fp16, by bits ({source}); a difference of proportions, or a ratio of perplexities or costs")
+    print(f"what may be lost against fp16, by bits ({source}); a difference of proportions, or a ratio of perplexities")
+    print("or of costs (-: measured and not gated)")
     widths = list(next(iter(table.values())))
     name_width = max(map(len, table))
     print("  ".join(["benchmark".ljust(name_width), *(f"{bits:>6}" for bits in widths)]))

@@ -291,6 +291,13 @@ def unreal(regime: Regime, device: str) -> str:
     return ""
 
 
+def compiles(regime: Regime, cost: Cost, device: str) -> str:
+    """Why this cost takes minutes before anything is measured; empty where it does not."""
+    if regime.library != "gptqmodel" or device != "cpu" or cost.name == "disk_size":
+        return ""
+    return f"GPTQModel compiles the kernels of {regime.name} for minutes on a CPU; --qllm-efficiency=on measures it"
+
+
 def _files(artifact: Path) -> list[Path]:
     """The files with the weights of an artifact."""
     folder = folder_of(artifact)

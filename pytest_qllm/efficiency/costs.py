@@ -114,5 +114,5 @@ LEAST = Shape(8, PARTS)
 PAPER = Shape(256, 512)
 """Jin et al. (2024, arXiv 2402.16775), section 3.3."""
 
-QUICK = Shape(64, 32)
+QUICK = Shape(32, 16)
 """Of the built-in model, which is there to show the gate and has to do so in minutes."""

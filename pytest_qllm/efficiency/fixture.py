@@ -64,7 +64,7 @@ class EfficiencyFixture:
 
     def _answer(self, name: str, batch: int | None, shape: str | None, tolerance: float | str | None) -> Record:
         from pytest_qllm.efficiency.ask import ask
-        from pytest_qllm.efficiency.bench import unreal
+        from pytest_qllm.efficiency.bench import compiles, unreal
 
         settings = self._session.settings
         what = cost(name)
@@ -73,7 +73,10 @@ class EfficiencyFixture:
             raise UnavailableError("--qllm-efficiency=off")
         _require_alone(self._node.config)
         bench = _bench(self._session)
-        reason = unreal(self._regime, bench.workshop.compute.device)
+        device = bench.workshop.compute.device
+        reason = unreal(self._regime, device)
+        if not reason and settings.efficiency == "auto":
+            reason = compiles(self._regime, what, device)
         if reason:
             raise UnavailableError(reason)
         regime = bench.workshop.sized(self._regime)

@@ -63,7 +63,7 @@ def costs(records: Sequence[Record]) -> Plot | None:
     return Plot(
         "costs",
         "What each regime costs",
-        "Each cost as a ratio to the baseline\N{RIGHT SINGLE QUOTATION MARK}s with its limits; to the right of the line "
+        "Each cost as a ratio to the baseline\N{RIGHT SINGLE QUOTATION MARK}s with its limits; right of the line "
         "a regime is slower or larger.",
         spec(figure),
         ("regime", "cost", "ratio", "interval", "way"),
