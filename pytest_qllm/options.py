@@ -116,7 +116,7 @@ OPTIONS = (
         "efficiency",
         "auto",
         "WHEN",
-        "time and memory of regimes with real kernels, of which what this machine measured before is in the store: auto "
+        "time and memory of regimes with real kernels; what this machine measured before is taken from the store: auto "
         "(not where a kernel is compiled for minutes first: GPTQModel's on a CPU), on (all), again (all, anew), off",
         EFFICIENCY,
     ),
