@@ -70,10 +70,10 @@ class Tolerances:
             QllmError: for a name, a width or a value that is none.
         """
         merged: dict[str, Table] = {**DEFAULTS, **COST_DEFAULTS}
-        kinds = tuple(dict.fromkeys((*DEFAULTS, *WITHOUT_DEFAULT, *COST)))
+        kinds = (*DEFAULTS, *WITHOUT_DEFAULT)
         for name, table in tables.items():
-            if name not in kinds and name not in benchmarks:
-                known = ", ".join((*kinds, *benchmarks))
+            if name not in kinds and name not in benchmarks and name not in COST:
+                known = ", ".join((*kinds, *benchmarks, *COST))
                 raise QllmError(f"{where}: tolerances for {name!r}, which is neither a kind nor a benchmark: {known}")
             if not isinstance(table, Mapping):
                 raise QllmError(f"{where}: tolerances.{name} is {table!r}; expected a table such as {{4 = 0.05}}")
