@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pytest_qllm.report.costs import is_worse
 from pytest_qllm.report.record import Record
 
 
@@ -44,8 +45,13 @@ SIGNS: dict[str | None, Sign] = {
 
 
 def sign_of(record: Record) -> Sign:
-    """Of how its test ends; a loss since the previous release is a FAIL as well, unless it is an accepted one."""
+    """Of how its test ends; a loss since the previous release is a FAIL as well, unless it is an accepted one.
+
+    A cost that nobody gates has a colour where it is a loss.
+    """
     own = SIGNS[record.standing]
+    if record.standing == "UNGATED" and is_worse(record):
+        return replace(own, kind="open")
     slid = record.has_slid and record.standing != "xfail" and own.kind != "fail"
     return SIGNS["FAIL"] if slid else own
 

@@ -7,8 +7,13 @@ from dataclasses import replace
 import pytest
 
 from pytest_qllm.report import costs
+from pytest_qllm.report.answer import answers
 from pytest_qllm.report.html.expenses import costs as plot
+from pytest_qllm.report.html.page import render as html
 from pytest_qllm.report.html.signs import typeset
+from pytest_qllm.report.json import write
+from pytest_qllm.report.markdown import render as markdown
+from pytest_qllm.report.reader import load_report
 from pytest_qllm.report.record import Record
 from pytest_qllm.report.style import excess
 from pytest_qllm.report.terminal import summary
@@ -118,6 +123,29 @@ def test_the_summary_has_a_table_and_names_what_is_slower():
     assert lines.index("regime    arc") < lines.index("regime    decode_time  weight_memory")
     yellow = [text for line in spans for text, markup in line if markup.get("yellow")]
     assert "x2.5 slower" in yellow
+
+
+def test_the_page_and_the_markdown_say_what_is_slower(tmp_path):
+    write(tmp_path / "qllm.json", [SLOW.to_json(), SMALL.to_json()], [], {"time": "2026-01-01", "settings": {}})
+    report = load_report(tmp_path / "qllm.json")
+    assert [(one.benchmark, one.outcome, *(one.ci or ())) for one in report.verdicts] == [
+        ("decode_time", "UNGATED", 2.1, 2.9),
+        ("weight_memory", "PASS", 0.43, 0.43),
+    ]
+    page = html(report)
+    assert "Slower than the baseline in decode_time: bnb-int8 x2.5." in page
+    assert page.count('id="efficiency"') == 1
+    assert "Memory and perplexity" not in page
+    text = markdown(report)
+    assert "slower than the baseline in decode_time: bnb-int8 x2.5" in text
+    assert "**x2.5 slower**" in text
+    assert "PASS x0.43 smaller" in text
+
+
+def test_a_regime_whose_costs_are_not_gated_is_undecided(tmp_path):
+    write(tmp_path / "qllm.json", [SLOW.to_json()], [], {"time": "2026-01-01", "settings": {}})
+    (answer,) = answers(load_report(tmp_path / "qllm.json"))
+    assert (answer.ships, answer.why) == ("undecided", "no test has a tolerance")
 
 
 def test_a_loss_beyond_a_gain_that_was_demanded_is_ranked():
