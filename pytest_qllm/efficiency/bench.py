@@ -110,7 +110,7 @@ class Bench:
             return self._peaks(regime, shape, batch), None
         with machine.alone(self.locks, self.workshop.store.progress):
             self.workshop.store.progress(what)
-            with quiet(), self._all_threads():
+            with quiet(), self._all_threads(), _told(regime):
                 if cost.name == "weight_memory":
                     return [self._weights(regime)], None
                 watch = machine.Watch()
@@ -274,6 +274,16 @@ class Bench:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+@contextmanager
+def _told(regime: Regime) -> Iterator[None]:
+    """A kernel's refusal in one line."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        line = (str(error).splitlines() or [""])[0]
+        raise QllmError(f"{regime.name} cannot generate on its kernels ({type(error).__name__}: {line})") from error
 
 
 def unreal(regime: Regime, device: str) -> str:

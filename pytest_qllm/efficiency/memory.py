@@ -85,14 +85,14 @@ def _main(job: Mapping[str, Any]) -> int:
     if regime.library:
         importlib.import_module(regime.library)  # not the model's memory
     on_cuda = compute.device.startswith("cuda")
+    _trim()
     before = 0 if on_cuda else _resident("VmRSS")
     with quiet():
         player = players.load(regime, Path(job["artifact"]), Path(job["model"]), compute)
-        gc.collect()
+        _trim()
         if on_cuda:
             torch.cuda.reset_peak_memory_stats(compute.device)
         else:
-            _trim()
             _CLEAR.write_text(_RESET_PEAK)
         player.begin(prompts, job["shape"][1])
         player.step(job["shape"][1] - 1)
@@ -105,7 +105,8 @@ def _resident(name: str) -> int:
 
 
 def _trim() -> None:
-    """Give back what loading left free: it is no memory of generating."""
+    """Give back what is free: what importing and loading left is no memory of generating."""
+    gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # no glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
