@@ -72,18 +72,19 @@ def measure(regime: Regime, artifact: Path, model: Path, compute: Compute, shape
 def _main(job: Mapping[str, Any]) -> int:
     """The child process."""
     import torch
-    import transformers.models.auto.modeling_auto  # noqa: F401
 
     from pytest_qllm.efficiency import players
     from pytest_qllm.models.loader import load_tokenizer
+    from pytest_qllm.regimes.size import matrices
     from pytest_qllm.quiet import quiet
     from pytest_qllm.workshop import Compute
 
     regime, compute = Regime(**job["regime"]), Compute(**job["compute"])
     torch.set_num_threads(compute.threads)
     prompts = players.prompts(load_tokenizer(Path(job["model"])), job["batch"], job["shape"][0])
+    matrices(Path(job["model"]))  # imports what models of this kind are made of: not the model's memory
     if regime.library:
-        importlib.import_module(regime.library)  # not the model's memory
+        importlib.import_module(regime.library)
     on_cuda = compute.device.startswith("cuda")
     _trim()
     before = 0 if on_cuda else _resident("VmRSS")
