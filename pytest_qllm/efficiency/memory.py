@@ -75,8 +75,8 @@ def _main(job: Mapping[str, Any]) -> int:
 
     from pytest_qllm.efficiency import players
     from pytest_qllm.models.loader import load_tokenizer
-    from pytest_qllm.regimes.size import matrices
     from pytest_qllm.quiet import quiet
+    from pytest_qllm.regimes.size import matrices
     from pytest_qllm.workshop import Compute
 
     regime, compute = Regime(**job["regime"]), Compute(**job["compute"])
