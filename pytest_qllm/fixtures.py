@@ -33,10 +33,11 @@ def qllm_regime(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def regime(request: pytest.FixtureRequest, qllm_regime: str) -> Regime:
     """The regime under test: the baseline ``fp16`` or one of ``--qllm-regimes``."""
-    return _runnable(request, qllm_regime)
+    return runnable(request, qllm_regime)
 
 
-def _runnable(request: pytest.FixtureRequest, name: str) -> Regime:
+def runnable(request: pytest.FixtureRequest, name: str) -> Regime:
+    """The regime of that name, or a skip with what it needs."""
     session = session_of(request.config)
     regime = session.regimes.get(name)
     missing = regime.missing()
@@ -150,7 +151,12 @@ def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[GateFixtu
     record of a PASS (or of the baseline).
     ``gate.kernel()`` compares the library's kernel with the weights that it multiplies.
     """
-    asked = GateFixture(request.node, _runnable(request, qllm_regime))
+    asked = GateFixture(request.node, runnable(request, qllm_regime))
     yield asked
-    if not asked.called and request.node.stash.get(OUTCOME, None) == "passed":
-        pytest.fail("the test asked for `gate` and never called it: nothing was measured", pytrace=False)
+    never_called(request, "gate", asked.called)
+
+
+def never_called(request: pytest.FixtureRequest, fixture: str, called: bool) -> None:
+    """Fail a test that passed without a word to its fixture."""
+    if not called and request.node.stash.get(OUTCOME, None) == "passed":
+        pytest.fail(f"the test asked for `{fixture}` and never called it: nothing was measured", pytrace=False)

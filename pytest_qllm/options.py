@@ -13,11 +13,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pytest_qllm.efficiency.costs import Shape
 from pytest_qllm.errors import QllmError
 
 SUITES = ("quick", "paper")
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+EFFICIENCY = ("auto", "on", "again", "off")
 SWITCH = ("true", "false")
 CHAT_TEMPLATE = ("auto", "on", "off")
 SMALLEST_ALPHA = 1e-6
@@ -151,6 +153,20 @@ OPTIONS = (
         "qllm.json of a previous release, with which each regime is compared too, item by item",
     ),
     Option(
+        "efficiency",
+        "auto",
+        "WHEN",
+        "time and memory of regimes with real kernels; what this machine measured before is taken from the store: auto "
+        "(not where a kernel is compiled for minutes first: GPTQModel's on a CPU), on (all), again (all, anew), off",
+        EFFICIENCY,
+    ),
+    Option(
+        "shape",
+        "",
+        "INxOUT",
+        "tokens of a prompt x generated tokens of efficiency tests (default: 256x512; of the built-in model 32x16)",
+    ),
+    Option(
         "exact_kernels",
         "false",
         "",
@@ -205,6 +221,8 @@ class Settings:
     trust_remote_code: tuple[str, ...]
     against: str
     expected: Mapping[str, Any]
+    efficiency: str
+    shape: str
     exact_kernels: bool
     workers: int
     worker: int
@@ -257,6 +275,8 @@ class Settings:
             trust_remote_code=_names(given["trust_remote_code"]),
             against=given["against"],
             expected=expected,
+            efficiency=given["efficiency"],
+            shape=_shape(given["shape"]),
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,
@@ -343,6 +363,13 @@ def _alpha(given: str) -> float:
     if not SMALLEST_ALPHA <= alpha < 0.5:
         raise pytest.UsageError(f"--qllm-alpha is {given!r}; expected a number below 0.5 such as 0.05, from 0.000001")
     return alpha
+
+
+def _shape(given: str) -> str:
+    try:
+        return str(Shape.parse(given)) if given else ""
+    except QllmError as error:
+        raise pytest.UsageError(f"--qllm-shape: {error}") from error
 
 
 def _device(given: str) -> str:

@@ -98,7 +98,7 @@ class Session:
         written = names.renamed(self.settings.tolerances)
         tables = Tolerances.from_toml(written, names.kinds(written), self.settings.tolerances_file)
         kind = benchmark.table_of(metric)
-        given = (tolerance, _marked_tolerance(node, regime.judged_bits))
+        given = (tolerance, marked_tolerance(node, regime.judged_bits))
         words = [check(word, kind, node.name) for word in given if word is not None]
         if words:
             allowed = words[0]
@@ -223,6 +223,17 @@ class Session:
             laboratory, self.regimes.get(self.regime_names[0]), self.settings.model, reporter.tell, self.previous
         )
 
+    def laboratory(self) -> Laboratory:
+        """Another one of this session's model, with an engine of its own."""
+        from pytest_qllm.progress import Reporter
+
+        return self._make_laboratory(Reporter.of(self.settings.store, self.config))
+
+    def forget(self) -> None:
+        """Free the memory of the model that the gate measured last."""
+        if self._gate is not None:
+            self._gate.laboratory.forget()
+
     def _make_laboratory(self, reporter: Reporter, *, fetch: bool = True) -> Laboratory:
         from pytest_qllm.benchmarks.data import DataSource
         from pytest_qllm.benchmarks.judge import Endpoint
@@ -255,6 +266,8 @@ class Session:
             return
         if record.outcome == "NO_SIGNAL":
             pytest.skip(f"NO_SIGNAL: {record.reason}")
+        if record.outcome == "UNGATED":
+            pytest.skip(record.message(record.rerun))
         message = record.message(record.rerun)
         if record.standing == "xfail":
             pytest.xfail(record.accepted())  # which does nothing under --runxfail, so that the test fails as it would
@@ -454,7 +467,8 @@ def _marked_items(node: pytest.Item) -> int | None:
     return marker.args[0]  # type: ignore[no-any-return]
 
 
-def _marked_tolerance(node: pytest.Item, bits: int) -> float | str | None:
+def marked_tolerance(node: pytest.Item, bits: int) -> float | str | None:
+    """What the test's marker says for a width."""
     marker = node.get_closest_marker("qllm_tolerance")
     if marker is None:
         return None

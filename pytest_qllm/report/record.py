@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
+from pytest_qllm.report import costs
 from pytest_qllm.report import expected as known_loss
 from pytest_qllm.report.trend import Trend
 from pytest_qllm.verdict.expected import Acceptance, Standing
@@ -119,8 +120,15 @@ class Record:
         """Whether a loss beyond the tolerance is proven against the previous release."""
         return self.trend is not None and self.trend.verdict == Outcome.FAIL
 
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is of time, memory or size."""
+        return costs.is_cost(self)
+
     def score(self, value: float) -> str:
-        """A score for people: ``53.0 %``, or a perplexity as ``23.89``."""
+        """A score for people: ``53.0 %``, a perplexity as ``23.89``, or a cost as ``45.2 tokens/s``."""
+        if self.is_cost:
+            return costs.figure(self.metric, value)
         return f"{value:.2f}" if self.is_ratio else f"{100 * value:.1f} %"
 
     def change(self, value: float | None) -> str:
@@ -142,6 +150,8 @@ class Record:
         word = {"INCONCLUSIVE": "INCONCL."}.get(self.outcome, self.outcome)
         if self.expected is not None and self.standing != self.outcome:
             word = self.expected.outcome
+        if self.is_cost:
+            return costs.cell(self, word)
         return f"{word} {self.change(self.effect)}" if self.effect is not None else word
 
     def message(self, rerun: str) -> str:
@@ -150,6 +160,8 @@ class Record:
         if self.has_slid and outcome != Outcome.FAIL:
             outcome = f"FAIL since the previous release ({outcome} against the baseline)"
         subject = f"{outcome}: {self.benchmark} on {self.regime} ({self.method}, {self.bits} bits) of {self.model}"
+        if self.is_cost:
+            return costs.message(self, subject, rerun)
         if self.effect is None or self.ci is None or self.candidate is None or self.tolerance is None:
             return f"{subject}: {self.reason}\n  rerun       {rerun}"
         why = known_loss.headline(self, self.expected) if self.expected is not None else ""

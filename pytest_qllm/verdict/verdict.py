@@ -41,6 +41,8 @@ class Outcome(StrEnum):
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     NO_SIGNAL = "NO_SIGNAL"
+    UNGATED = "UNGATED"
+    """Measured, and nobody has said what is allowed: no verdict at all."""
 
 
 @dataclass(frozen=True)
