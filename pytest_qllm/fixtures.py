@@ -80,12 +80,12 @@ class GateFixture:
 
         def planned() -> Plan:
             regime = self._session.sized(self._regime)
-            return self._session.plan(question(regime), regime)
+            return self._session.plan(question(regime), regime, self._node, question)
 
         def answer() -> Record:
             question(self._regime)  # a wrong one is said before anything is made
             regime = self._session.sized(self._regime)
-            return self._session.answer(question(regime), regime)
+            return self._session.answer(question(regime), regime, self._node)
 
         if self._session.settings.plan:
             plan = self._answered(benchmark, planned)

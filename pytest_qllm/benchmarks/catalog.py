@@ -153,6 +153,6 @@ BUILTIN: tuple[Benchmark, ...] = (
         40,
         _requests("coqa/bpb_0shot", "validation"),
         "stanfordnlp/coqa",
-        chunk=8,
+        chunk=4,
     ),
 )
