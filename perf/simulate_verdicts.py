@@ -71,13 +71,17 @@ def main() -> None:
         cases.append(case)
         print(line(case), flush=True)
     if options.only:
+        write(options.json, {"cases": [asdict(case) for case in cases]})
         return
     summary = summarize(cases)
     show(summary)
     gates = compare_gates(10_000 if not options.quick else 2_000, design, np.random.default_rng(options.seed + 1))
-    if options.json:
-        content = {"summary": summary, "cases": [asdict(case) for case in cases], "other_gates": gates}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    write(options.json, {"summary": summary, "cases": [asdict(case) for case in cases], "other_gates": gates})
+
+
+def write(path: Path | None, content: Mapping[str, object]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def parse() -> argparse.Namespace:
