@@ -173,8 +173,9 @@ class Session:
         """What a call of ``gate`` would decide and cost; loads no model. ``asked``: what it asks of a regime."""
         followers = []
         if regime.is_baseline:
-            for one in map(self.sized, self.followers(node)):
+            for follower in self.followers(node):
                 with suppress(QllmError):  # what is wrong with that one is told by its own test
+                    one = self.sized(follower)
                     followers.append((asked(one), one))
         return self.planner.plan(question, regime, followers)
 
@@ -404,7 +405,7 @@ def _test_of(item: pytest.Item) -> Hashable:
     """What the tests of all regimes have in common: the function and every other parameter."""
     indices: dict[str, int] = getattr(getattr(item, "callspec", None), "indices", {})
     others = sorted((name, at) for name, at in indices.items() if name != "qllm_regime")
-    return (item.nodeid.partition("[")[0], *others)
+    return (item.nodeid.rpartition("::")[0], getattr(item, "originalname", item.name), *others)
 
 
 def _marked_items(node: pytest.Item) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -172,20 +172,20 @@ class Workshop:
         weights = source.parameters(Path(self.checkpoint.path)) * (4 if self.compute.dtype == "float32" else 2)
         return room is not None and ROOM * weights <= room
 
-    def forget(self) -> None:
-        """Free the memory of the models that were measured last."""
+    def forget(self, keep: Collection[str] = ()) -> None:
+        """Free the memory of the models that were measured last, but for those of that name."""
         import gc
 
-        self._engines.clear()
+        for name in [name for name in self._engines if name not in keep]:
+            del self._engines[name]
         gc.collect()
 
     def _make_room(self, regime: Regime) -> None:
-        """Forget every model but the baseline, and that one too where there is no room for two."""
-        kept = {name: engine for name, engine in self._engines.items() if name == BASELINE.name or regime.is_baseline}
-        if not self.keeps_baseline or len(kept) < len(self._engines):
+        """Forget every model but the baseline; before the baseline, none; and all where there is no room for two."""
+        if not self.keeps_baseline:
             self.forget()
-        if self.keeps_baseline:
-            self._engines.update(kept)
+        elif not regime.is_baseline:
+            self.forget(keep=[BASELINE.name])
 
     def _own_engine(self, regime: Regime) -> Observable | None:
         """The engine of a backend that has one, else None."""
