@@ -88,12 +88,12 @@ class GateFixture:
 
         def planned() -> Plan:
             regime = self._session.sized(self._regime)
-            return self._session.plan(question(regime), regime)
+            return self._session.plan(question(regime), regime, self._node, question)
 
         def answer() -> Record:
             question(self._regime)  # a wrong one is said before anything is made
             regime = self._session.sized(self._regime)
-            return self._session.answer(question(regime), regime)
+            return self._session.answer(question(regime), regime, self._node)
 
         if self._session.settings.fetch:
             self._fetch(name, lambda: question(self._regime).benchmark)

@@ -89,6 +89,13 @@ class Question:
         alpha, metric = self.design.alpha, self.of_corpus
         return lacks_signal(baseline, self.kind, self.tolerance, relative=self.relative, alpha=alpha, metric=metric)
 
+    def planned(self, available: int, bits: int) -> int:
+        """Items that the test of a regime of that width uses at most."""
+        if self.asked:
+            return available
+        chunk, relative = self.benchmark.chunk, self.relative
+        return plans.planned_items(self.kind, available, self.tolerance, bits, self.design, chunk, relative=relative)
+
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
         verdict = judge(
@@ -127,9 +134,15 @@ class Gate:
         self.tell = tell
         self.previous = previous
 
-    def measure_baseline(self, question: Question) -> Record:
-        """The baseline's score; no verdict."""
+    def measure_baseline(self, question: Question, *, goes_ahead: bool = False) -> Record:
+        """The baseline's score; no verdict.
+
+        Where regimes are asked the same after it, it only goes ahead of them, with the first chunk: they take it on as
+        far as each needs. Not so with a fixed number of items, and where it does not stay in memory beside a regime.
+        """
         prepared, items = self._prepare(question)
+        if goes_ahead and not question.design.is_fixed and self.laboratory.keeps_baseline:
+            items = items[: question.benchmark.chunk]
         measurement = self.laboratory.measure(self.baseline, prepared, items)
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
@@ -146,15 +159,14 @@ class Gate:
         """
         laboratory = self.laboratory
         prepared, items = self._prepare(question)
-        if not laboratory.is_stored(self.baseline, prepared, items):
+        if not laboratory.is_stored(self.baseline, prepared, items[: question.benchmark.chunk]):
             # Another worker may be at it: meanwhile make what this test needs anyhow.
             laboratory.artifact(regime)
         design = question.design
         kind = question.kind
-        means = (kind, len(items), question.tolerance, regime.judged_bits, design)
-        relative, chunk = question.relative, question.benchmark.chunk
-        planned = len(items) if question.asked else plans.planned_items(*means, chunk, relative=relative)
-        undecidable = plans.undecidable(*means, relative=relative)
+        bits = regime.judged_bits
+        planned = question.planned(len(items), bits)
+        undecidable = plans.undecidable(kind, len(items), question.tolerance, bits, design, relative=question.relative)
         if undecidable:
             self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None
@@ -187,6 +199,10 @@ class Gate:
         verdict = conduct(places, judge_at, design)
         assert record is not None
         answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
+        if verdict.evidence is None:  # what was measured of the baseline is told all the same
+            measured = laboratory.measure(self.baseline, prepared, items[: answer.n])
+            scores = _scores(question, measured.sample(question.metric), None)
+            answer = replace(answer, scores=scores, texts=texts_of(items, question.metric, measured).packed())
         if verdict.evidence is not None:
             fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
@@ -207,15 +223,7 @@ class Gate:
 
     def _itemized(self, record: Record, question: Question, baseline: Sample, candidate: Sample | None) -> Record:
         """With the scores of the single items, and what changed since the previous release."""
-        scores = Scores(
-            baseline.ids,
-            baseline.scores.tolist(),
-            () if candidate is None else candidate.scores.tolist(),
-            baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
-            baseline.clusters or (),
-            baseline.chance.tolist() if question.kind.has_chance else (),
-        )
-        record = replace(record, scores=scores.to_json())
+        record = replace(record, scores=_scores(question, baseline, candidate))
         if self.previous is None:
             return record
         alpha = question.design.alpha
@@ -265,6 +273,19 @@ def _blindness(question: Question, baseline: Measurement) -> str | None:
     sample, alpha = baseline.sample(first.accuracy), question.design.alpha
     reason = lacks_signal(sample, Kind.ACCURACY, tolerance.value, relative=tolerance.relative, alpha=alpha)
     return None if reason is None else f"a bias score counts only behind an accuracy: {reason}"
+
+
+def _scores(question: Question, baseline: Sample, candidate: Sample | None) -> dict[str, Any]:
+    """The scores of the single items."""
+    scores = Scores(
+        baseline.ids,
+        baseline.scores.tolist(),
+        () if candidate is None else candidate.scores.tolist(),
+        baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
+        baseline.clusters or (),
+        baseline.chance.tolist() if question.kind.has_chance else (),
+    )
+    return scores.to_json()
 
 
 def _hindrance(question: Question, baseline: Measurement, candidate: Measurement, alpha: float) -> str | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,7 @@ class Session:
         self._gate: Gate | None = None
         self._planner: Planner | None = None
         self._report_line = ""
+        self._asked: dict[Hashable, list[str]] = defaultdict(list)
 
     @classmethod
     def start(cls, config: pytest.Config) -> Session:
@@ -183,9 +186,22 @@ class Session:
         """The command that runs a test again, with its regime as the user wrote it."""
         return self.settings.rerun(node.nodeid, self._spelled.get(regime, regime))
 
-    def answer(self, question: Question, regime: Regime) -> Record:
-        gate = self.gate
-        return gate.measure_baseline(question) if regime.is_baseline else gate.ask(question, regime)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note which regimes are asked the same: every worker collects all tests that were selected."""
+        for item in session.items:
+            callspec = getattr(item, "callspec", None)
+            if callspec is not None and "qllm_regime" in callspec.params:
+                self._asked[_test_of(item)].append(callspec.params["qllm_regime"])
+
+    def followers(self, node: pytest.Item) -> list[Regime]:
+        """The regimes of which this session asks the same as of the baseline, and which can run here."""
+        regimes = [self.regimes.get(name) for name in self._asked[_test_of(node)]]
+        return [one for one in regimes if not one.is_baseline and one.missing() is None and one.needs_device() is None]
+
+    def answer(self, question: Question, regime: Regime, node: pytest.Item) -> Record:
+        if regime.is_baseline:
+            return self.gate.measure_baseline(question, goes_ahead=bool(self.followers(node)))
+        return self.gate.ask(question, regime)
 
     @property
     def gate(self) -> Gate:
@@ -193,9 +209,15 @@ class Session:
             self._gate = self._make_gate()
         return self._gate
 
-    def plan(self, question: Question, regime: Regime) -> Plan:
-        """What a call of ``gate`` would decide and cost; loads no model."""
-        return self.planner.plan(question, regime)
+    def plan(self, question: Question, regime: Regime, node: pytest.Item, asked: Callable[[Regime], Question]) -> Plan:
+        """What a call of ``gate`` would decide and cost; loads no model. ``asked``: what it asks of a regime."""
+        followers = []
+        if regime.is_baseline:
+            for follower in self.followers(node):
+                with suppress(QllmError):  # what is wrong with that one is told by its own test
+                    one = self.sized(follower)
+                    followers.append((asked(one), one))
+        return self.planner.plan(question, regime, followers)
 
     def fetch(self, benchmark: Benchmark | None, regime: Regime) -> list[Fetched]:
         """Bring what a test needs, and measure nothing."""
@@ -365,13 +387,14 @@ class Session:
             return
         if self.is_worker or not (self.records or self.kernels or self.errors):
             return
+        from pytest_qllm.report.baselines import on_most_items
         from pytest_qllm.report.kernel_record import KernelRecord
         from pytest_qllm.report.record import Record
         from pytest_qllm.report.terminal import summary
 
         terminal = terminalreporter
         terminal.section("quantization")
-        records = [Record.from_json(content) for content in self.records]
+        records = on_most_items([Record.from_json(content) for content in self.records])
         kernels = [KernelRecord.from_json(content) for content in self.kernels]
         width = self.config.get_terminal_writer().fullwidth
         page, file = self.settings.report / "qllm.html", self.settings.report / "qllm.json"
@@ -456,6 +479,13 @@ def provenance(settings: Settings) -> dict[str, Any]:
         "hardware": {"machine": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
         "settings": settings.to_json(),
     }
+
+
+def _test_of(item: pytest.Item) -> Hashable:
+    """What the tests of all regimes have in common: the function and every other parameter."""
+    indices: dict[str, int] = getattr(getattr(item, "callspec", None), "indices", {})
+    others = sorted((name, at) for name, at in indices.items() if name != "qllm_regime")
+    return (item.nodeid.rpartition("::")[0], getattr(item, "originalname", item.name), *others)
 
 
 def _marked_items(node: pytest.Item) -> int | None:
