@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import exp, log
 
 from pytest_qllm.regimes.regime import BASELINE
+from pytest_qllm.report.front import pareto
 from pytest_qllm.report.html import plots
 from pytest_qllm.report.html.plots import Plot
 from pytest_qllm.report.html.view import View
@@ -60,15 +61,6 @@ def memory(view: View) -> list[Plot]:
             )
         )
     return found
-
-
-def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points (cost, quality) of which no other has a cost as low and a quality as high; by rising cost."""
-    front: list[tuple[float, float]] = []
-    for cost, quality in sorted(set(points), key=lambda point: (point[0], -point[1])):
-        if not front or quality > front[-1][1]:
-            front.append((cost, quality))
-    return front
 
 
 @dataclass(frozen=True)
