@@ -16,6 +16,7 @@ from pytest_qllm.answers import texts_of
 from pytest_qllm.benchmarks.benchmark import Behind, Benchmark
 from pytest_qllm.benchmarks.corpus import corpus_metric
 from pytest_qllm.benchmarks.graded import PROB
+from pytest_qllm.dimension import Pooled, pool
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.measurement import Measurement
 from pytest_qllm.regimes.regime import Regime
@@ -126,7 +127,7 @@ class Gate:
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
-        record = replace(record, texts=texts_of(items, question.metric, measurement).packed())
+        record = self._told(record, question, prepared, items, measurement)
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
@@ -162,7 +163,10 @@ class Gate:
             if question.relative and record.baseline > 0:
                 noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
-            reason = lacks_signal(baseline, kind, question.tolerance, relative=question.relative, alpha=design.alpha)
+            reason = prepared.hindrance if isinstance(prepared, Pooled) else None
+            reason = reason or lacks_signal(
+                baseline, kind, question.tolerance, relative=question.relative, alpha=design.alpha
+            )
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:
@@ -178,6 +182,7 @@ class Gate:
         verdict = conduct(places, judge_at, design)
         assert record is not None
         answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
+        answer = replace(answer, pooled=pool(prepared, items))
         if verdict.evidence is not None:
             fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
@@ -185,7 +190,7 @@ class Gate:
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
             answer = replace(answer, beside=_beside(question, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
-            answer = replace(answer, texts=texts_of(items, question.metric, *pair).packed())
+            answer = self._told(answer, question, prepared, items, *pair)
         if question.expected is None:
             return answer
         most: float | None = None
@@ -195,6 +200,19 @@ class Gate:
             if question.relative:
                 most /= float(first.scores.mean())
         return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
+
+    def _told(
+        self,
+        record: Record,
+        question: Question,
+        prepared: LmEvalBenchmark,
+        items: Sequence[Item],
+        *sides: Measurement,
+    ) -> Record:
+        """With what was asked and answered; a dimension's texts are told by its benchmarks' own tests."""
+        if isinstance(prepared, Pooled):
+            return replace(record, pooled=pool(prepared, items, *sides))
+        return replace(record, texts=texts_of(items, question.metric, *sides).packed())
 
     def _itemized(self, record: Record, question: Question, baseline: Sample, candidate: Sample | None) -> Record:
         """With the scores of the single items, and what changed since the previous release."""
@@ -225,7 +243,8 @@ class Gate:
 
     def _prepare(self, question: Question) -> tuple[LmEvalBenchmark, Sequence[Item]]:
         prepared = self.laboratory.benchmark(question.benchmark)
-        return prepared, self.laboratory.items(prepared, question.items)
+        items = self.laboratory.items(prepared, question.items)
+        return prepared, self.laboratory.usable(prepared, items, question.design.alpha)
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark

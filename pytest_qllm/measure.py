@@ -44,6 +44,14 @@ class Laboratory(Workshop):
     def items(self, benchmark: LmEvalBenchmark, count: int) -> list[Item]:
         return benchmark.items(count, self.store)
 
+    def is_here(self, benchmark: Benchmark) -> bool:
+        """Whether the documents can be read without fetching anything."""
+        return self.data.is_here(benchmark)
+
+    def usable(self, benchmark: LmEvalBenchmark, items: Sequence[Item], alpha: float) -> Sequence[Item]:
+        """The items that a verdict may rest on; all of a single benchmark's (``dimension`` leaves some out)."""
+        return items
+
     def measure(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> Measurement:
         """Scores of the items, in order; only what the store lacks is computed, a chunk at a time.
 

@@ -21,13 +21,16 @@ from pytest_qllm.stash import KERNELS, OUTCOME, PLANS, RECORDS, SESSION
 
 if TYPE_CHECKING:
     from pytest_qllm.against import Previous
-    from pytest_qllm.benchmarks.benchmark import Benchmark
+    from pytest_qllm.benchmarks.benchmark import Benchmark, BenchmarkCatalog
     from pytest_qllm.gate import Gate, Question
     from pytest_qllm.measure import Laboratory
     from pytest_qllm.plan import Plan
     from pytest_qllm.planner import Planner
     from pytest_qllm.progress import Reporter
     from pytest_qllm.report.record import Record
+    from pytest_qllm.verdict.expected import ExpectedLosses
+    from pytest_qllm.verdict.sequential import Design
+    from pytest_qllm.verdict.tolerance import Tolerances
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -76,19 +79,13 @@ class Session:
         tolerance: float | str | None,
     ) -> Question:
         """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
-        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
         from pytest_qllm.gate import Question
-        from pytest_qllm.verdict.expected import ExpectedLosses
-        from pytest_qllm.verdict.sequential import Design
-        from pytest_qllm.verdict.tolerance import WITHOUT_DEFAULT, Tolerance, Tolerances, check
+        from pytest_qllm.verdict.tolerance import WITHOUT_DEFAULT, Tolerance, check
 
-        added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
-        catalog = BenchmarkCatalog(added)
+        catalog = self._catalog()
         benchmark = catalog.get(benchmark_name)
         metric = metric or benchmark.metric
-        tables = Tolerances.from_toml(
-            self.settings.tolerances, [one.name for one in catalog], self.settings.tolerances_file
-        )
+        tables = self._tables(catalog)
         kind = benchmark.table_of(metric)
         given = (tolerance, _marked_tolerance(node, regime.judged_bits))
         words = [check(word, kind, node.name) for word in given if word is not None]
@@ -100,20 +97,10 @@ class Session:
             allowed = tables.of(benchmark.name, kind, regime.judged_bits, own=kind == benchmark.kind)
         marked_items = _marked_items(node)
         count = items if items is not None else self._items(benchmark) if marked_items is None else marked_items
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise QllmError(f"items is {count!r}; expected a whole number from 1")
-        if self.settings.max_items:
-            count = min(count, self.settings.max_items)
-        alpha = self.settings.alpha
-        design = Design.fixed(alpha) if self.settings.fixed_n else Design(alpha=alpha)
-        losses = ExpectedLosses.from_toml(
-            self.settings.expected,
-            lambda name: self.regimes.get(name).name,
-            {one.name: one.kind for one in catalog},
-            self.settings.tolerances_file,
-        )
+        count = self._counted(count)
         # A bound is for the benchmark's own kind of metric: points of accuracy are none of probability.
-        expected = losses.of(regime.name, benchmark.name, allowed) if kind == benchmark.kind else None
+        known = kind == benchmark.kind
+        expected = self._losses(catalog).of(regime.name, benchmark.name, allowed) if known else None
         asked = items is not None or marked_items is not None
         behind = benchmark.behind.get(metric)
         return Question(
@@ -121,12 +108,79 @@ class Session:
             metric,
             count,
             allowed.value,
-            design,
+            self._design(),
             expected,
             asked,
             allowed.relative,
             None if behind is None else (behind, tables.of(benchmark.name, "accuracy", regime.judged_bits, own=False)),
         )
+
+    def dimension_question(
+        self,
+        node: pytest.Item,
+        regime: Regime,
+        name: str,
+        benchmarks: Sequence[str] | None,
+        items: int | None,
+        tolerance: float | str | None,
+    ) -> Question:
+        """What a call of ``gate.dimension`` asks; ``items`` are of each benchmark."""
+        from pytest_qllm.dimension import METRIC, Dimension, members
+        from pytest_qllm.gate import Question
+        from pytest_qllm.verdict.tolerance import POOLED, check
+
+        catalog = self._catalog()
+        parts = members(name, list(catalog), benchmarks)
+        marked_items = _marked_items(node)
+        given = items if items is not None else marked_items
+        counts = [self._counted(self._items(part) if given is None else given) for part in parts]
+        words = [word for word in (tolerance, _marked_tolerance(node, regime.judged_bits)) if word is not None]
+        table = self._tables(catalog).of(name, POOLED, regime.judged_bits)
+        allowed = check(words[0], "accuracy", node.name) if words else table
+        return Question(
+            Dimension.of(name, parts, counts),
+            METRIC,
+            sum(counts),
+            allowed.value,
+            self._design(),
+            self._losses(catalog).of(regime.name, name, allowed),
+            given is not None,
+            allowed.relative,
+        )
+
+    def _catalog(self) -> BenchmarkCatalog:
+        from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+
+        added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
+        return BenchmarkCatalog(added)
+
+    def _tables(self, catalog: BenchmarkCatalog) -> Tolerances:
+        from pytest_qllm.verdict.tolerance import Tolerances
+
+        names = dict.fromkeys([*(one.name for one in catalog), *(one.dimension for one in catalog)])
+        return Tolerances.from_toml(self.settings.tolerances, list(names), self.settings.tolerances_file)
+
+    def _losses(self, catalog: BenchmarkCatalog) -> ExpectedLosses:
+        from pytest_qllm.verdict.expected import ExpectedLosses
+
+        kinds = {one.dimension: "accuracy" for one in catalog} | {one.name: one.kind for one in catalog}
+        return ExpectedLosses.from_toml(
+            self.settings.expected,
+            lambda name: self.regimes.get(name).name,
+            kinds,
+            self.settings.tolerances_file,
+        )
+
+    def _design(self) -> Design:
+        from pytest_qllm.verdict.sequential import Design
+
+        alpha = self.settings.alpha
+        return Design.fixed(alpha) if self.settings.fixed_n else Design(alpha=alpha)
+
+    def _counted(self, count: int) -> int:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise QllmError(f"items is {count!r}; expected a whole number from 1")
+        return min(count, self.settings.max_items) if self.settings.max_items else count
 
     def _items(self, benchmark: Benchmark) -> int:
         from pytest_qllm.models.source import DEFAULT
@@ -180,14 +234,14 @@ class Session:
     def _make_laboratory(self, reporter: Reporter, *, fetch: bool = True) -> Laboratory:
         from pytest_qllm.benchmarks.data import DataSource
         from pytest_qllm.compute import choose
-        from pytest_qllm.measure import Laboratory
+        from pytest_qllm.dimension import DimensionLaboratory
         from pytest_qllm.models import source
         from pytest_qllm.store import Store
 
         settings = self.settings
         store = Store(settings.store, reporter)
         cache = Store(cache_directory(), reporter)
-        return Laboratory(
+        return DimensionLaboratory(
             lambda: source.resolve(settings.model, cache, fetch=fetch),
             DataSource(settings.data, cache),
             choose(settings.dtype, settings.device, settings.workers, settings.worker),

@@ -81,7 +81,11 @@ def effective_tolerances(file: Path) -> dict[str, dict[str, float | str]]:
     widths = sorted({width for table in tolerances.tables.values() for width in table}, reverse=True)
     return {
         name: {str(bits): tolerances.of(name, kind, bits).written for bits in widths}
-        for name, kind in [*((benchmark.name, benchmark.kind) for benchmark in catalog), ("prob", "prob")]
+        for name, kind in [
+            *((benchmark.name, benchmark.kind) for benchmark in catalog),
+            ("prob", "prob"),
+            ("pooled", "pooled"),
+        ]
     }
 
 

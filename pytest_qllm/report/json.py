@@ -117,7 +117,7 @@ def save(
 def _baseline(record: Record) -> dict[str, Any]:
     names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against", "size", "rerun")
     content = record.to_json()
-    return {**{name: content[name] for name in names}, "provenance": content["provenance"]}
+    return {**{name: content[name] for name in (*names, "pooled")}, "provenance": content["provenance"]}
 
 
 def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -18,7 +18,11 @@ DEFAULTS: Mapping[str, Table] = {
     "accuracy": {8: 0.03, 4: 0.04, 3: 0.06, 2: 0.08},
     "perplexity": {8: 1.03, 4: 1.08, 3: 1.15, 2: 1.20},
     "prob": {8: 0.025, 4: 0.035, 3: 0.05, 2: 0.07},
+    "pooled": {8: 0.015, 4: 0.02, 3: 0.03, 2: 0.04},
 }
+
+POOLED = "pooled"
+"""The table of whole dimensions, whose names have tables of their own too."""
 
 WITHOUT_DEFAULT = ("graded", "soft", "mean", "corpus")
 """Kinds whose scores have no common size, so that nobody but the user can say what may be lost."""
