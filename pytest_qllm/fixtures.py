@@ -154,7 +154,8 @@ def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[GateFixtu
 
     ``gate(benchmark, metric=None, items=None, tolerance=None)``: the metric on which the verdict is, the number of
     items, and the tolerance, instead of the benchmark's own. Returns the record of a PASS (or of the baseline).
-    ``gate.dimension(name)`` judges all accuracies of a dimension together. ``gate.kernel()`` compares the library's kernel with the weights that it multiplies.
+    ``gate.dimension(name)`` judges all accuracies of a dimension together.
+    ``gate.kernel()`` compares the library's kernel with the weights that it multiplies.
     """
     asked = GateFixture(request.node, _runnable(request, qllm_regime))
     yield asked

@@ -75,7 +75,7 @@ class Tells:
 
 def perplexities(view: View) -> list[Tells]:
     """Every perplexity against every benchmark of another metric, over the regimes that were judged on both."""
-    names = view.benchmarks
+    names = _single(view)
     texts = [name for name in names if any(record.metric == "perplexity" for record in view.of(name))]
     return [_tells(view, text, name) for text in texts for name in names if name not in texts and view.of(name)]
 
@@ -126,7 +126,12 @@ def _common(view: View, regimes: Sequence[str], is_ratio: bool) -> list[str]:
     def counts(name: str) -> bool:
         return not is_ratio or any(record.metric == "perplexity" for record in view.of(name))
 
-    return [name for name in view.benchmarks if counts(name) and all(judged(regime, name) for regime in regimes)]
+    return [name for name in _single(view) if counts(name) and all(judged(regime, name) for regime in regimes)]
+
+
+def _single(view: View) -> list[str]:
+    """Benchmarks; a dimension is none of them, but their own items again."""
+    return [name for name in view.benchmarks if all(record.pooled is None for record in view.of(name))]
 
 
 def _quality(records: Sequence[Record], is_ratio: bool) -> float:
