@@ -220,11 +220,11 @@ class DimensionLaboratory(Laboratory):
         """Of a dimension: its parts' noise, each by its share of the items."""
         if not isinstance(benchmark, Pooled):
             return super().noise(benchmark, items, metric)
-        found = [
-            (len(used), super(DimensionLaboratory, self).noise(part, used, part.benchmark.metric))
-            for (part, _), used in zip(benchmark.parts, benchmark.first(items), strict=True)
-            if used
-        ]
+        found = []
+        for (part, every), used in zip(benchmark.parts, benchmark.first(items), strict=True):
+            if used:
+                measured = _whole_chunks(part, every, len(used))
+                found.append((len(used), super().noise(part, measured, part.benchmark.metric)))
         total = sum(count for count, _ in found)
         return NoiseFloor(
             sum(one.items for _, one in found),

@@ -76,15 +76,6 @@ def test_alone_it_measures_what_the_single_tests_would(suite: Suite) -> None:
     assert suite.scored == []
 
 
-def test_under_xdist_the_verdicts_are_the_same(suite: Suite) -> None:
-    suite.gates("lambada", "more_words")
-    dimension(suite)
-    suite.run(regimes="same,slight")
-    alone = {place: (verdict["verdict"], verdict["effect"]) for place, verdict in suite.verdicts.items()}
-    suite.run("-n", "2", regimes="same,slight")
-    assert {place: (verdict["verdict"], verdict["effect"]) for place, verdict in suite.verdicts.items()} == alone
-
-
 def test_the_tolerance_is_the_dimension_s_own_and_tighter(suite: Suite) -> None:
     dimension(suite, "items=40")
     suite.run(regimes="same")

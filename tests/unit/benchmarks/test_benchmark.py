@@ -19,7 +19,7 @@ PIQA = BenchmarkCatalog().get("piqa")
 def test_all_but_a_perplexity_have_the_tolerances_of_an_accuracy():
     kinds = {benchmark.name: benchmark.kind for benchmark in BUILTIN}
     assert {name for name, kind in kinds.items() if kind == "perplexity"} == {"story_perplexity"}
-    assert set(kinds.values()) == set(DEFAULTS) - {"prob"} == {"accuracy", "perplexity"}
+    assert set(kinds.values()) == set(DEFAULTS) - {"prob", "pooled"} == {"accuracy", "perplexity"}
 
 
 @pytest.mark.parametrize(
