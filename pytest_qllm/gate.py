@@ -16,6 +16,7 @@ from pytest_qllm.answers import texts_of
 from pytest_qllm.benchmarks.benchmark import Behind, Benchmark
 from pytest_qllm.benchmarks.corpus import corpus_metric
 from pytest_qllm.benchmarks.graded import PROB
+from pytest_qllm.dimension import Pooled, pool
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.measurement import Measurement
 from pytest_qllm.regimes.regime import Regime
@@ -148,7 +149,7 @@ class Gate:
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
         record = replace(record, hit_limit=_hit_limit(items, measurement))
-        record = replace(record, texts=texts_of(items, question.metric, measurement).packed())
+        record = self._told(record, question, prepared, items, measurement)
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
@@ -183,7 +184,8 @@ class Gate:
             if question.relative and record.baseline > 0:
                 noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
-            reason = question.lacks_signal(baseline) or _blindness(question, measured)
+            reason = prepared.hindrance if isinstance(prepared, Pooled) else None
+            reason = reason or question.lacks_signal(baseline) or _blindness(question, measured)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:
@@ -199,10 +201,11 @@ class Gate:
         verdict = conduct(places, judge_at, design)
         assert record is not None
         answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
+        answer = replace(answer, pooled=pool(prepared, items))
         if verdict.evidence is None:  # what was measured of the baseline is told all the same
             measured = laboratory.measure(self.baseline, prepared, items[: answer.n])
-            scores = _scores(question, measured.sample(question.metric), None)
-            answer = replace(answer, scores=scores, texts=texts_of(items, question.metric, measured).packed())
+            answer = replace(answer, scores=_scores(question, measured.sample(question.metric), None))
+            answer = self._told(answer, question, prepared, items, measured)
         if verdict.evidence is not None:
             fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
@@ -210,7 +213,7 @@ class Gate:
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
             answer = replace(answer, beside=_beside(question, *pair), hit_limit=_hit_limit(items, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
-            answer = replace(answer, texts=texts_of(items, question.metric, *pair).packed())
+            answer = self._told(answer, question, prepared, items, *pair)
         if question.expected is None:
             return answer
         most: float | None = None
@@ -220,6 +223,19 @@ class Gate:
             if question.relative:
                 most /= float(first.scores.mean())
         return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
+
+    def _told(
+        self,
+        record: Record,
+        question: Question,
+        prepared: LmEvalBenchmark,
+        items: Sequence[Item],
+        *sides: Measurement,
+    ) -> Record:
+        """With what was asked and answered; a dimension's texts are told by its benchmarks' own tests."""
+        if isinstance(prepared, Pooled):
+            return replace(record, pooled=pool(prepared, items, *sides))
+        return replace(record, texts=texts_of(items, question.metric, *sides).packed())
 
     def _itemized(self, record: Record, question: Question, baseline: Sample, candidate: Sample | None) -> Record:
         """With the scores of the single items, and what changed since the previous release."""
@@ -242,7 +258,8 @@ class Gate:
 
     def _prepare(self, question: Question) -> tuple[LmEvalBenchmark, Sequence[Item]]:
         prepared = self.laboratory.benchmark(question.benchmark)
-        return prepared, self.laboratory.items(prepared, question.items)
+        items = self.laboratory.items(prepared, question.items)
+        return prepared, self.laboratory.usable(prepared, items, question.design.alpha)
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark
@@ -326,7 +343,7 @@ def _hit_limit(
     items: Sequence[Item], baseline: Measurement, candidate: Measurement | None = None
 ) -> dict[str, Any] | None:
     """How many answers were ended by their limit of tokens; None where nothing is generated."""
-    if items[0].output_type != "generate_until":
+    if not any(item.output_type == "generate_until" for item in items):
         return None
     return {"baseline": baseline.hit_limit, "candidate": None if candidate is None else candidate.hit_limit}
 

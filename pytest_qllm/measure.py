@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm import index
 from pytest_qllm.benchmarks import own_score
 from pytest_qllm.benchmarks.forms import prepared
 from pytest_qllm.benchmarks.graded import PROB
@@ -18,7 +19,7 @@ from pytest_qllm.errors import QllmError
 from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.models.chat import ChatTemplate
-from pytest_qllm.models.source import AbsentError
+from pytest_qllm.models.source import AbsentError, parameters
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.speed import Speeds
 from pytest_qllm.store import Count, digest
@@ -74,6 +75,14 @@ class Laboratory(Workshop):
     def items(self, benchmark: LmEvalBenchmark, count: int) -> list[Item]:
         return benchmark.items(count, self.store)
 
+    def is_here(self, benchmark: Benchmark) -> bool:
+        """Whether the documents can be read without fetching anything."""
+        return self.data.is_here(benchmark)
+
+    def usable(self, benchmark: LmEvalBenchmark, items: Sequence[Item], alpha: float) -> Sequence[Item]:
+        """The items that a verdict may rest on; all of a single benchmark's (``dimension`` leaves some out)."""
+        return items
+
     def measure(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> Measurement:
         """Scores of the items, in order; only what the store lacks is computed, a chunk at a time.
 
@@ -88,11 +97,40 @@ class Laboratory(Workshop):
             scores += self._chunk(regime, benchmark, key, chunk)
         self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
         scores = benchmark.completed(items, scores)
+        self._name_subject(key, regime, benchmark)
         return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
 
     def _note(self, key: str, what: str, done: int, total: int) -> None:
         items, seconds = self._paces.get(key, (0, 0.0))
         self.store.progress(what, Count(done, total, items / seconds if seconds else None))
+
+    def _name_subject(self, key: str, regime: Regime, benchmark: LmEvalBenchmark) -> None:
+        """Write beside the scores whose they are; once in a process."""
+        if key in self._named:
+            return
+        self._named.add(key)
+        asked, size = benchmark.benchmark, self.size(regime, make=False)
+        is_whole = regime.base.is_baseline and not regime.adapter
+        weight = 2 * parameters(self.checkpoint.path) if is_whole else None if size is None else size.bytes
+        subject = index.Subject(
+            self.checkpoint.name,
+            regime.name,
+            regime.method,
+            regime.judged_bits,
+            weight,
+            asked.name,
+            asked.dimension,
+            asked.metric,
+            str(asked.kind_of(asked.metric)),
+            self._identity(regime, benchmark),
+            dict(asked.kinds),
+        )
+        index.note(self.store, key, subject)
+
+    @cached_property
+    def _named(self) -> set[str]:
+        """Keys of which this process has written whose scores they have."""
+        return set()
 
     @cached_property
     def _paces(self) -> dict[str, tuple[int, float]]:

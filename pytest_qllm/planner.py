@@ -50,7 +50,7 @@ class Planner:
         benchmark, laboratory = question.benchmark, self.laboratory
         checkpoint = self.checkpoint  # a model that is broken is told first, whatever else is known
         prepared = laboratory.benchmark(benchmark)
-        items = laboratory.items(prepared, question.items) if laboratory.data.is_here(benchmark) else None
+        items = laboratory.items(prepared, question.items) if laboratory.is_here(benchmark) else None
         available = question.items if items is None else len(items)
         kind = question.kind
         planned, power = available, None

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.errors import QllmError
 from pytest_qllm.options import Settings, cache_directory
+from pytest_qllm.questions import Questions
 from pytest_qllm.regimes.catalog import RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.schedule import regime_of
@@ -24,8 +25,6 @@ from pytest_qllm.stash import FETCHED, KERNELS, OUTCOME, PLANS, RECORDS, SESSION
 if TYPE_CHECKING:
     from pytest_qllm.against import Previous
     from pytest_qllm.benchmarks.benchmark import Benchmark
-    from pytest_qllm.benchmarks.own_score import Scorer
-    from pytest_qllm.benchmarks.session_names import SessionNames
     from pytest_qllm.fetch import Fetched
     from pytest_qllm.gate import Gate, Question
     from pytest_qllm.measure import Laboratory
@@ -49,6 +48,7 @@ class Session:
         self.settings = settings
         self.regimes = regimes
         self.previous = previous
+        self.questions = Questions(config, settings, regimes)
         self.regime_names = [regime.name for regime in regimes.choose(settings.regimes)]
         self._spelled = {regimes.get(text).name: text for text in settings.regimes}
         self.is_worker = hasattr(config, "workerinput")
@@ -57,7 +57,6 @@ class Session:
         self.errors: list[dict[str, str]] = []
         self.plans: list[Mapping[str, Any]] = []
         self.fetched: list[Mapping[str, Any]] = []
-        self._names: SessionNames | None = None
         self._gate: Gate | None = None
         self._planner: Planner | None = None
         self._report_line = ""
@@ -73,108 +72,6 @@ class Session:
         return cls(config, settings, catalog, _previous(settings, config))
 
     # In the process that runs tests.
-
-    def question(
-        self,
-        node: pytest.Item,
-        regime: Regime,
-        benchmark_name: str,
-        metric: str | None,
-        items: int | None,
-        tolerance: float | str | None,
-        score: Scorer | None = None,
-    ) -> Question:
-        """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
-        from pytest_qllm.benchmarks.benchmark import without_judge
-        from pytest_qllm.gate import Question
-        from pytest_qllm.verdict.expected import ExpectedLosses
-        from pytest_qllm.verdict.sequential import Design
-        from pytest_qllm.verdict.tolerance import WITHOUT_DEFAULT, Tolerance, Tolerances, check
-
-        if score is not None and metric is not None:
-            raise QllmError(f"metric={metric!r} and score= are two metrics; give one of them")
-        names = self.names
-        benchmark = names.get(benchmark_name, score)
-        if benchmark.judged and not self.settings.judge:
-            raise UnavailableError(without_judge(benchmark))
-        metric = metric or benchmark.metric
-        written = names.renamed(self.settings.tolerances)
-        tables = Tolerances.from_toml(written, names.kinds(written), self.settings.tolerances_file)
-        kind = benchmark.table_of(metric)
-        given = (tolerance, marked_tolerance(node, regime.judged_bits))
-        words = [check(word, kind, node.name) for word in given if word is not None]
-        if words:
-            allowed = words[0]
-        elif regime.is_baseline and kind in WITHOUT_DEFAULT:
-            allowed = Tolerance(0.0)  # of nobody: it is measured whether or not there is a word on what others may lose
-        else:
-            allowed = tables.of(benchmark.name, kind, regime.judged_bits, own=kind == benchmark.kind)
-        marked_items = _marked_items(node)
-        count = items if items is not None else self._items(benchmark) if marked_items is None else marked_items
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise QllmError(f"items is {count!r}; expected a whole number from 1")
-        if self.settings.max_items:
-            count = min(count, self.settings.max_items)
-        alpha = self.settings.alpha
-        design = Design.fixed(alpha) if self.settings.fixed_n else Design(alpha=alpha)
-        accepted = {
-            name: names.renamed(table) if isinstance(table, Mapping) else table
-            for name, table in self.settings.expected.items()
-        }
-        losses = ExpectedLosses.from_toml(
-            accepted,
-            lambda name: self.regimes.get(name).name,
-            names.kinds(one for table in accepted.values() if isinstance(table, Mapping) for one in table),
-            self.settings.tolerances_file,
-        )
-        # A bound is for the benchmark's own kind of metric: points of accuracy are none of probability.
-        expected = losses.of(regime.name, benchmark.name, allowed) if kind == benchmark.kind else None
-        asked = items is not None or marked_items is not None
-        behind = benchmark.behind_of(metric)
-        return Question(
-            benchmark,
-            metric,
-            count,
-            allowed.value,
-            design,
-            expected,
-            asked,
-            allowed.relative,
-            None if behind is None else (behind, tables.of(benchmark.name, "accuracy", regime.judged_bits, own=False)),
-        )
-
-    @property
-    def names(self) -> SessionNames:
-        """Benchmarks by what tests call them."""
-        if self._names is None:
-            from pytest_qllm.benchmarks.elsewhere import TaskFiles
-            from pytest_qllm.benchmarks.session_names import SessionNames
-            from pytest_qllm.store import Store
-
-            added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
-            self._names = SessionNames(added, TaskFiles(self.config.rootpath, Store(cache_directory())))
-        return self._names
-
-    def _items(self, benchmark: Benchmark) -> int:
-        """How many items a test measures that does not say it itself.
-
-        Raises:
-            UnavailableError: if the suite leaves the benchmark out.
-        """
-        from pytest_qllm.models.source import DEFAULT
-
-        if self.settings.suite == "paper" and benchmark.paper is not None:
-            if not benchmark.paper:
-                raise UnavailableError(f"{benchmark.name} is not of the paper's: measured with --qllm-suite=quick")
-            return benchmark.paper
-        if self.settings.model != DEFAULT:
-            return benchmark.items
-        if not benchmark.quick:
-            raise UnavailableError(
-                f"{benchmark.name} is left out with the built-in model: name a model, or how many items: "
-                f"gate({benchmark.name!r}, items=100)"
-            )
-        return benchmark.quick
 
     def sized(self, regime: Regime) -> Regime:
         """The regime with the bits that its weights really take, for the tolerance; a plan makes no artifact."""
@@ -260,14 +157,14 @@ class Session:
         from pytest_qllm.benchmarks.data import DataSource
         from pytest_qllm.benchmarks.judge import Endpoint
         from pytest_qllm.compute import choose
-        from pytest_qllm.measure import Laboratory
+        from pytest_qllm.dimension import DimensionLaboratory
         from pytest_qllm.models import source
         from pytest_qllm.store import Store
 
         settings = self.settings
         store = Store(settings.store, reporter)
         cache = Store(cache_directory(), reporter)
-        return Laboratory(
+        return DimensionLaboratory(
             lambda: source.resolve(settings.model, cache, fetch=fetch),
             DataSource(settings.data, cache),
             choose(settings.dtype, settings.device, settings.workers, settings.worker),
@@ -486,25 +383,3 @@ def _test_of(item: pytest.Item) -> Hashable:
     indices: dict[str, int] = getattr(getattr(item, "callspec", None), "indices", {})
     others = sorted((name, at) for name, at in indices.items() if name != "qllm_regime")
     return (item.nodeid.rpartition("::")[0], getattr(item, "originalname", item.name), *others)
-
-
-def _marked_items(node: pytest.Item) -> int | None:
-    marker = node.get_closest_marker("qllm_items")
-    if marker is None:
-        return None
-    if len(marker.args) != 1 or marker.kwargs:
-        raise QllmError(f"{node.name}: qllm_items takes one argument, a number of items")
-    return marker.args[0]  # type: ignore[no-any-return]
-
-
-def marked_tolerance(node: pytest.Item, bits: int) -> float | str | None:
-    """What the test's marker says for a width."""
-    marker = node.get_closest_marker("qllm_tolerance")
-    if marker is None:
-        return None
-    if len(marker.args) != 1 or marker.kwargs:
-        raise QllmError(f"{node.name}: qllm_tolerance takes one argument, a number or a table such as {{4: 0.05}}")
-    value = marker.args[0]
-    if isinstance(value, Mapping):
-        return {str(width): allowed for width, allowed in value.items()}.get(str(bits))
-    return value  # type: ignore[no-any-return]

@@ -85,7 +85,11 @@ def effective_tolerances(file: Path) -> dict[str, dict[str, float | str]]:
     widths = sorted({width for table in tolerances.tables.values() for width in table}, reverse=True)
     quality = {
         name: {str(bits): tolerances.of(name, kind, bits).written for bits in widths}
-        for name, kind in [*((benchmark.name, benchmark.kind) for benchmark in catalog), ("prob", "prob")]
+        for name, kind in [
+            *((benchmark.name, benchmark.kind) for benchmark in catalog),
+            ("prob", "prob"),
+            ("pooled", "pooled"),
+        ]
     }
     costs = {one.name: {str(bits): tolerances.of_cost(one.name, bits) or "-" for bits in widths} for one in COSTS}
     return {**quality, **costs}

@@ -11,7 +11,8 @@ import pytest
 from pytest_qllm.efficiency.costs import DIMENSION, PAPER, QUICK, Cost, Shape, cost
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.fixtures import never_called, runnable
-from pytest_qllm.session import Session, marked_tolerance, session_of
+from pytest_qllm.questions import marked_tolerance
+from pytest_qllm.session import Session, session_of
 from pytest_qllm.stash import RECORDS
 
 if TYPE_CHECKING:

@@ -63,10 +63,14 @@ def pooled(records: Sequence[Record]) -> list[PooledRow]:
 
     A number of items is fixed if the candidate was judged once, at the last look. Where one test of the dimension could
     stop early there is no row: which benchmarks stop depends on their effects. Nor is there one where a benchmark was
-    judged twice (the same items are no independent ones) or where the limits have different errors.
+    judged twice (the same items are no independent ones) or where the limits have different errors. Where a test of its
+    own judged the dimension, that is the row.
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    judged = {(record.regime, record.dimension) for record in records if record.pooled is not None}
     for record in records:
+        if (record.regime, record.dimension) in judged:
+            continue
         if record.ci is not None and record.scale == Scale.DIFFERENCE and record.broken is not None:
             groups[record.regime, record.dimension].append(record)
     return [row for _, group in sorted(groups.items()) if (row := _row(group)) is not None]

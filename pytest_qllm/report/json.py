@@ -119,7 +119,7 @@ def save(
 
 _OF_A_BASELINE = (
     *("model", "benchmark", "dimension", "metric", "scale", "n", "baseline"),
-    *("noise", "hit_limit", "against", "size", "rerun"),
+    *("noise", "hit_limit", "against", "pooled", "size", "rerun"),
 )
 
 

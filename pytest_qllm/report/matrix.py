@@ -35,7 +35,8 @@ def matrix(records: Sequence[Record], regimes: Sequence[str], width: int) -> Ite
     """
     cells = _worst(records)
     silent = _silent(records)
-    columns = sorted({record.benchmark for record in records} - silent)
+    pooled = {record.benchmark for record in records if record.pooled is not None}
+    columns = sorted({record.benchmark for record in records} - silent, key=lambda name: (name in pooled, name))
     rows = [name for name in regimes if any((name, column) in cells for column in columns)]
     if columns:
         yield from _table(cells, rows, columns, width)

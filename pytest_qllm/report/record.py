@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_qllm.report import costs
 from pytest_qllm.report import expected as known_loss
+from pytest_qllm.report.pool import Pool
 from pytest_qllm.report.trend import Trend
 from pytest_qllm.verdict.expected import Acceptance, Standing
 from pytest_qllm.verdict.verdict import Outcome, Scale
@@ -28,6 +29,7 @@ class Record:
         against: what changed since a previous release (``trend.Trend``).
         scores: of the single items (``items.Scores``), which go into a file of their own.
         texts: their prompts and answers (``texts.Texts``, packed), which go into another.
+        pooled: of a whole dimension: the benchmarks that it was judged on (``pool.Pool``).
         size: of the regime: ``bits_per_weight``, ``model_bits_per_weight``, ``bytes``; None where it is not known.
         rerun: the command that runs this test again.
     """
@@ -68,6 +70,7 @@ class Record:
     hit_limit: Mapping[str, Any] | None = None
     size: Mapping[str, Any] | None = None
     against: Mapping[str, Any] | None = None
+    pooled: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = field(default=None, repr=False)
     texts: str | None = field(default=None, repr=False)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -191,6 +194,8 @@ class Record:
             lines.insert(-1, f"  beside      {self.beside_line()}")
         if self.limit_line():
             lines.insert(-1, f"  limit       {self.limit_line()}")
+        if self.pooled is not None:
+            lines.insert(-1, f"  pooled      {self.pooled_line()}")
         if self.trend is not None:
             lines[-1:-1] = [f"  {name:<11} {text}" for name, text in self.trend.message(self)]
         if self.undecidable and self.outcome == Outcome.INCONCLUSIVE:
@@ -232,6 +237,10 @@ class Record:
         before, after = self.hit_limit["baseline"], self.hit_limit["candidate"]
         sides = f"{before}" if after is None else f"{before} (baseline) and {after} (candidate)"
         return f"{sides} of {self.n} answers ended at their limit of tokens"
+
+    def pooled_line(self) -> str:
+        """The benchmarks of a dimension in a line; empty where the verdict is on one."""
+        return "" if self.pooled is None else Pool.from_json(self.pooled).line()
 
     def _sentence(self, outcome: str | None) -> str:
         """What the verdict says of the loss; a reader of CI results may see no more than this line."""

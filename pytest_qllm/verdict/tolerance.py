@@ -22,6 +22,7 @@ DEFAULTS: Mapping[str, Table] = {
     "graded": {8: 0.02, 4: 0.025, 3: 0.03, 2: 0.04},
     "corpus": {8: 0.02, 4: 0.025, 3: 0.03, 2: 0.04},
     "bias": {8: 0.03, 4: 0.04, 3: 0.05, 2: 0.06},
+    "pooled": {8: 0.015, 4: 0.02, 3: 0.03, 2: 0.04},
 }
 
 COST_DEFAULTS: Mapping[str, Table] = {
@@ -29,6 +30,9 @@ COST_DEFAULTS: Mapping[str, Table] = {
     "disk_size": {8: 0.75, 4: 0.50, 3: 0.45, 2: 0.45},
 }
 """Times and peaks have none: they depend on the machine as much as on the regime, and are measured and shown."""
+
+POOLED = "pooled"
+"""The table of whole dimensions, whose names have tables of their own too."""
 
 WITHOUT_DEFAULT = ("soft", "mean")
 """Kinds whose scores have no common size, so that nobody but the user can say what may be lost."""

@@ -66,6 +66,7 @@ def _evidence(record: Record) -> Iterator[tuple[str, str]]:
     yield "power", record.undecidable
     yield "beside", record.beside_line()
     yield "limit of tokens", record.limit_line()
+    yield "pooled", record.pooled_line()
     yield "fidelity", record.fidelity_line()
     if record.noise is not None:
         yield "noise floor", _noise(record, record.noise)
