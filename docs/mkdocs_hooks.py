@@ -120,13 +120,31 @@ def benchmarks() -> Iterable[str]:
     return _table(columns, rows)
 
 
+def data() -> Iterable[str]:
+    from pytest_qllm.benchmarks.data.known import KNOWN
+    from pytest_qllm.benchmarks.data.manifest import known_manifests
+
+    rows = []
+    for known in KNOWN.values():
+        manifests = known_manifests().get(known.name, ())
+        checked = "; ".join(
+            f"{one.source}: " + ", ".join(f"{split} {one.count(split)}" for split in known.splits if one.count(split))
+            for one in manifests
+        )
+        hub = known.hub
+        repo = _code(hub.repo) if hub is not None else ""
+        revision = _code((hub.revision or "")[:12]) if hub is not None else ""
+        rows.append((_code(known.name), ", ".join(known.splits), known.licence, repo, revision, checked))
+    return _table(("name", "splits", "licence", "hub", "revision", "manifests: source and items"), rows)
+
+
 def exit_codes() -> Iterable[str]:
     return _table(("code", "when"), [(f"{code.value}", WHEN[code.name]) for code in pytest.ExitCode])
 
 
 WHEN = {
     "OK": "no test failed: every gate passed, was skipped, or is an xfail; or `--qllm-plan` found nothing "
-    "wrong with a gate",
+    "wrong with a gate, or `--qllm-fetch` brought everything",
     "TESTS_FAILED": "a gate is FAIL or INCONCLUSIVE, could not be answered, or another test failed",
     "INTERRUPTED": "Ctrl-C, or an error while collecting; what was measured is in the store",
     "INTERNAL_ERROR": "a fault of pytest or of a plugin: please report it",
@@ -138,6 +156,7 @@ WHEN = {
 
 MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "benchmarks": benchmarks,
+    "data": data,
     "exit-codes": exit_codes,
     "markers": markers,
     "options": options,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.session import session_of
-from pytest_qllm.stash import KERNELS, OUTCOME, PLANS, RECORDS
+from pytest_qllm.stash import FETCHED, KERNELS, OUTCOME, PLANS, RECORDS
 
 if TYPE_CHECKING:
+    from pytest_qllm.benchmarks.benchmark import Benchmark
     from pytest_qllm.gate import Question
     from pytest_qllm.plan import Plan
     from pytest_qllm.regimes.regime import Regime
@@ -93,6 +94,8 @@ class GateFixture:
             regime = self._session.sized(self._regime)
             return self._session.answer(question(regime), regime)
 
+        if self._session.settings.fetch:
+            self._fetch(name, lambda: question(self._regime).benchmark)
         if self._session.settings.plan:
             plan = self._answered(name, planned)
             self._node.stash.setdefault(PLANS, []).append(plan.to_json())
@@ -105,6 +108,8 @@ class GateFixture:
 
     def kernel(self) -> KernelRecord:
         """Whether the library's kernel computes what the regime's weights say; skips where there is none to compare."""
+        if self._session.settings.fetch:
+            self._fetch("kernel", lambda: None)
         if self._session.settings.plan:
             pytest.skip("a kernel is not planned: it has no items")
         record = self._answered("kernel", lambda: self._session.gate.kernel(self._regime))
@@ -113,6 +118,12 @@ class GateFixture:
         if not record.agrees:
             pytest.fail(record.message(record.rerun), pytrace=False)
         return record
+
+    def _fetch(self, subject: str, asked: Callable[[], Benchmark | None]) -> NoReturn:
+        """Bring what the test needs, and end it."""
+        found = self._answered(subject, lambda: self._session.fetch(asked(), self._regime))
+        self._node.stash.setdefault(FETCHED, []).extend(one.to_json() for one in found)
+        pytest.skip("fetched")
 
     def _rerun(self) -> str:
         return self._session.rerun(self._node, self._regime.name)

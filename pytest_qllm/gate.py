@@ -35,6 +35,7 @@ from pytest_qllm.verdict.verdict import (
     Sample,
     Scale,
     Verdict,
+    at_ceiling,
     check,
     judge,
     lacks_signal,
@@ -90,7 +91,7 @@ class Question:
 
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
-        return judge(
+        verdict = judge(
             baseline,
             candidate,
             self.kind,
@@ -101,6 +102,8 @@ class Question:
             metric=self.of_corpus,
             generator=np.random.default_rng(_RESAMPLING),
         )
+        # Of a score behind an accuracy, the best is no sign that the items are easy.
+        return verdict if self.behind is not None else at_ceiling(verdict, self.kind)
 
 
 class Gate:

@@ -100,9 +100,21 @@ class Laboratory(Workshop):
             **self._identity(regime, benchmark),
             **own_score.provenance(benchmark.benchmark),
             "data": self.data.describe(benchmark.benchmark),
+            "items": self._items_of(benchmark),
             "seed": self.seed,
             "machine": platform.machine(),
         }
+
+    def _items_of(self, benchmark: LmEvalBenchmark) -> dict[str, Any]:
+        """Provenance of the items, looked up once: it is the same for every regime."""
+        name = benchmark.benchmark.name
+        if name not in self._provenances:
+            self._provenances[name] = self.data.provenance(benchmark.benchmark)
+        return self._provenances[name]
+
+    @cached_property
+    def _provenances(self) -> dict[str, dict[str, Any]]:
+        return {}
 
     def is_stored(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> bool:
         """Whether the store has the scores of all these items."""

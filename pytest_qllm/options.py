@@ -89,6 +89,14 @@ OPTIONS = (
         is_switch=True,
     ),
     Option(
+        "fetch",
+        "false",
+        "",
+        "measure nothing: fetch the model and the data that the selected tests need, for a machine without a network",
+        SWITCH,
+        is_switch=True,
+    ),
+    Option(
         "data",
         "auto",
         "SOURCES",
@@ -174,6 +182,7 @@ class Settings:
     alpha: float
     fixed_n: bool
     plan: bool
+    fetch: bool
     data: str
     chat_template: str
     store: Path
@@ -207,6 +216,8 @@ class Settings:
         root = config.rootpath
         workers, worker = _workers(config)
         tolerances, expected, regime_tables, file = _tables(given["tolerances"], root)
+        if given["plan"] == given["fetch"] == "true":
+            raise pytest.UsageError("--qllm-plan fetches nothing and --qllm-fetch plans nothing; give one of them")
         regimes = _names(given["regimes"])
         if not regimes:
             raise pytest.UsageError("--qllm-regimes is empty; expected names such as bnb-int8,gptq-4bit")
@@ -221,6 +232,7 @@ class Settings:
             alpha=_alpha(given["alpha"]),
             fixed_n=given["fixed_n"] == "true",
             plan=given["plan"] == "true",
+            fetch=given["fetch"] == "true",
             data=_sources(given["data"], root),
             chat_template=given["chat_template"],
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
@@ -238,7 +250,7 @@ class Settings:
             changed=tuple(
                 option.flag if option.is_switch else f"{option.flag}={shlex.quote(given[option.name])}"
                 for option in OPTIONS
-                if given[option.name] != option.default and option.name not in ("regimes", "report", "plan")
+                if given[option.name] != option.default and option.name not in ("regimes", "report", "plan", "fetch")
             ),
         )
 

@@ -52,8 +52,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     fixtures = getattr(item, "fixturenames", ())
-    if session_of(item.config).settings.plan and not {"gate", "qllm_regime"} <= set(fixtures):
-        pytest.skip("not a gate: --qllm-plan runs no other test")
+    settings = session_of(item.config).settings
+    if (settings.plan or settings.fetch) and not {"gate", "qllm_regime"} <= set(fixtures):
+        pytest.skip(f"not a gate: --qllm-{'plan' if settings.plan else 'fetch'} runs no other test")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,13 +17,14 @@ from pytest_qllm.options import Settings, cache_directory
 from pytest_qllm.regimes.catalog import RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.schedule import regime_of
-from pytest_qllm.stash import KERNELS, OUTCOME, PLANS, RECORDS, SESSION
+from pytest_qllm.stash import FETCHED, KERNELS, OUTCOME, PLANS, RECORDS, SESSION
 
 if TYPE_CHECKING:
     from pytest_qllm.against import Previous
     from pytest_qllm.benchmarks.benchmark import Benchmark
     from pytest_qllm.benchmarks.own_score import Scorer
     from pytest_qllm.benchmarks.session_names import SessionNames
+    from pytest_qllm.fetch import Fetched
     from pytest_qllm.gate import Gate, Question
     from pytest_qllm.measure import Laboratory
     from pytest_qllm.plan import Plan
@@ -54,6 +55,7 @@ class Session:
         self.errors: list[dict[str, str]] = []
         self.plans: list[Mapping[str, Any]] = []
         self._names: SessionNames | None = None
+        self.fetched: list[Mapping[str, Any]] = []
         self._gate: Gate | None = None
         self._planner: Planner | None = None
         self._report_line = ""
@@ -192,6 +194,12 @@ class Session:
         """What a call of ``gate`` would decide and cost; loads no model."""
         return self.planner.plan(question, regime)
 
+    def fetch(self, benchmark: Benchmark | None, regime: Regime) -> list[Fetched]:
+        """Bring what a test needs, and measure nothing."""
+        from pytest_qllm.fetch import Fetcher
+
+        return Fetcher(self.gate.laboratory, self.settings.model).fetch(benchmark, regime)
+
     @property
     def planner(self) -> Planner:
         if self._planner is None:
@@ -273,11 +281,14 @@ class Session:
         self.records += records
         self.kernels += kernels
         self.plans += getattr(report, "qllm_plans", [])
+        self.fetched += getattr(report, "qllm_fetched", [])
         if report.failed and not (records or kernels):
             lines = [line for line in report.longreprtext.splitlines() if line.strip()]
             self.errors.append({"test": report.nodeid, "regime": regime, "message": lines[-1] if lines else ""})
 
     def pytest_sessionfinish(self, exitstatus: int | pytest.ExitCode) -> None:
+        if self.settings.fetch:
+            return
         if not self.is_worker and self.settings.plan and (self.plans or self.errors):
             self._write_plan()
         elif not self.is_worker and (self.records or self.kernels or self.errors):
@@ -318,9 +329,21 @@ class Session:
             terminal.write_line(line, **markup)
         terminal.write_line(self._report_line)
 
+    def _show_fetched(self, terminal: pytest.TerminalReporter) -> None:
+        from pytest_qllm.fetch import Fetched
+        from pytest_qllm.report import fetch
+
+        if self.fetched or self.errors:
+            terminal.section("fetched")
+            for line, markup in fetch.lines([Fetched.from_json(one) for one in self.fetched], self.errors):
+                terminal.write_line(line, **markup)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.settings.plan and not self.is_worker and (self.plans or self.errors):
             self._show_plan(terminalreporter)
+            return
+        if self.settings.fetch and not self.is_worker:
+            self._show_fetched(terminalreporter)
             return
         if self.is_worker or not (self.records or self.kernels or self.errors):
             return
@@ -360,6 +383,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     report.__dict__["qllm"] = []
     report.__dict__["qllm_kernels"] = []
     report.__dict__["qllm_plans"] = []
+    report.__dict__["qllm_fetched"] = []
     if report.when == "call":
         records = item.stash.get(RECORDS, [])
         kernels = item.stash.get(KERNELS, [])
@@ -367,6 +391,8 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         report.__dict__["qllm_kernels"] = list(kernels)
         plans = item.stash.get(PLANS, [])
         report.__dict__["qllm_plans"] = list(plans)
+        fetched = item.stash.get(FETCHED, [])
+        report.__dict__["qllm_fetched"] = list(fetched)
         item.stash[OUTCOME] = report.outcome
         _mark_unexpected_passes(item, report, records)
         for record in records:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pytest_qllm.benchmarks.bias import BIAS_METRICS, informative
 from pytest_qllm.benchmarks.corpus import BLEUS
 from pytest_qllm.benchmarks.data.known import KNOWN, WheelData
+from pytest_qllm.benchmarks.data.manifest import known_manifests
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.kinds import Kind
@@ -47,15 +48,15 @@ class Benchmark:
         subsets: names of its subsets.
         kinds: what a metric is where its name does not tell (``verdict.kinds.Kind``): ``{"f1_qa": "graded"}``.
         behind: bias scores by metric, and what has to hold before each counts.
-        shots: worked examples before each question; None: as many as the task says.
-        needs: what the task needs beside lm-eval (``benchmarks.needs``).
-        paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
-            None: as many as otherwise.
         cluster: fields of a document whose values together name the cluster of its item: items of one cluster (made
             of one template, about one text) are not independent, and count as one unit. ``{subset}`` is the subset.
             Empty: every item is its own.
         data: name of the data set (``data.known.KNOWN``, or a folder of the user's), if it is not the benchmark's own:
             several benchmarks may ask of the same documents.
+        shots: worked examples before each question; None: as many as the task says.
+        needs: what the task needs beside lm-eval (``benchmarks.needs``).
+        paper: how many items ``--qllm-suite=paper`` measures, all of the split; 0: the paper has not this benchmark;
+            None: as many as otherwise.
         chat: whether it asks its questions directly, so that an instruction-tuned model gets them in its chat template.
         parts: of a subset whose task file ``task`` does not tell, that file (``include``) and fields over its own.
         own: the user's own files that hold the documents, as full paths.
@@ -74,11 +75,11 @@ class Benchmark:
     subsets: tuple[str, ...] = ()
     kinds: Mapping[str, str] = field(default_factory=dict, hash=False)
     behind: Mapping[str, Behind] = field(default_factory=dict, hash=False)
+    cluster: tuple[str, ...] = ()
+    data: str = ""
     shots: int | None = None
     needs: tuple[str, ...] = ()
     paper: int | None = None
-    cluster: tuple[str, ...] = ()
-    data: str = ""
     chat: bool = False
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     own: tuple[str, ...] = ()
@@ -117,18 +118,15 @@ class Benchmark:
         """What has to hold before a bias score counts; None for other metrics."""
         return self.behind.get(metric) or BEHIND.get(metric)
 
+    @property
+    def with_a_chance(self) -> str:
+        """The metric of which a random answer has an expected score: its own, or that behind its bias score."""
+        behind = self.behind_of(self.metric)
+        return self.metric if behind is None else behind.accuracy
+
     def table_of(self, metric: str) -> str:
         """Which table of tolerances applies to a metric."""
         return PROB if metric == PROB else str(self.kind_of(metric))
-
-    @property
-    def source(self) -> str:
-        """Where its items are from unless the user says otherwise."""
-        known = KNOWN.get(self.data_name)
-        wheel = self.wheel or (known.wheel if known is not None else None)
-        if wheel is not None:
-            return f"wheel {wheel.wheel.requirement} ({wheel.split})"
-        return f"hub {self.hub}" if known is None else str(known.hub)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -137,8 +135,31 @@ class Benchmark:
             "items": self.items,
             "items_builtin_model": self.quick,
             "items_paper": self.paper,
-            "source": self.source,
+            **about(self),
         }
+
+
+def about(benchmark: Benchmark) -> dict[str, Any]:
+    """Where its items are from unless the user says otherwise, how many there are (None: unknown), and the licence."""
+    known = KNOWN.get(benchmark.data_name)
+    wheel = benchmark.wheel or (known.wheel if known is not None else None)
+    hub = None if known is None else known.hub
+    if wheel is None:
+        source = f"hub {benchmark.hub}" if hub is None else str(hub)
+        available = None if hub is None else hub.items
+    else:
+        source = f"wheel {wheel.wheel.requirement}"
+        counts = [
+            one.count(wheel.split) for one in known_manifests().get(benchmark.data_name, ()) if one.source == source
+        ]
+        available = counts[0] if counts else None
+        source += f" ({wheel.split})"
+    return {
+        "source": source,
+        "available": available,
+        "licence": "" if known is None else known.licence,
+        "note": "" if known is None else known.note,
+    }
 
 
 DECLARABLE = tuple(str(kind) for kind in (Kind.ACCURACY, Kind.GRADED, Kind.SOFT, Kind.MEAN))

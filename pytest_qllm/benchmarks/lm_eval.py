@@ -75,6 +75,16 @@ class LmEvalBenchmark:
             Item(**{**fields, "requests": tuple(tuple(request) for request in fields["requests"])}) for fields in known
         ]
 
+    def prepare(self) -> None:
+        """Read the documents of every subset, which fetches them where lm-eval's task loads its own.
+
+        Raises:
+            QllmError: if they cannot be fetched or read.
+        """
+        with quiet():
+            for subset in self.benchmark.subsets or ("",):
+                self._task(subset)
+
     def identity(self) -> dict[str, Any]:
         """What decides the prompts and the scores, but for the documents: part of the store's key."""
         chat = {} if self.chat is None else {"chat_template": self.chat.identity}
@@ -162,7 +172,7 @@ class LmEvalBenchmark:
         made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1), **chat)
         instances = made if isinstance(made, list) else [made]
         requests = tuple(tuple(instance.args) for instance in instances)
-        expected = chance(task, document, len(instances), self.benchmark.metric)
+        expected = chance(task, document, len(instances), self.benchmark.with_a_chance)
         identity = digest([document, requests])
         kind = str(task.OUTPUT_TYPE)
         shown = _shown_target(kind, right_choice(task, document) if kind == "multiple_choice" else target)

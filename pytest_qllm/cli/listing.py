@@ -110,6 +110,8 @@ def _print_list(content: dict[str, list[dict[str, Any]]]) -> None:
     from rich.table import Table
 
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # into a file or a pipe: nothing is cut off
     regimes = Table(title="regimes", title_justify="left", box=None, pad_edge=False)
     for column in ("name", "method", "bits", "runs here"):
         regimes.add_column(column)
@@ -117,10 +119,12 @@ def _print_list(content: dict[str, list[dict[str, Any]]]) -> None:
         state = "yes" if regime["runnable"] else f"no: {regime['needs']}"
         regimes.add_row(regime["name"], regime["method"], str(regime["bits"]), state)
     benchmarks = Table(title="benchmarks", title_justify="left", box=None, pad_edge=False)
-    for column in ("name", "dimension", "items", "source"):
+    for column in ("name", "dimension", "items", "of", "source", "licence"):
         benchmarks.add_column(column)
     for benchmark in content["benchmarks"]:
-        benchmarks.add_row(*(str(benchmark[name]) for name in ("name", "dimension", "items", "source")))
+        available = "?" if benchmark["available"] is None else str(benchmark["available"])
+        others = (benchmark["source"], benchmark["licence"])
+        benchmarks.add_row(benchmark["name"], benchmark["dimension"], str(benchmark["items"]), available, *others)
     console.print(regimes, "", benchmarks, markup=False)
 
 

@@ -67,17 +67,39 @@ def resolve(name: str, cache: Store, *, fetch: bool = True) -> Checkpoint:
         directory = _converted(path, cache, convert=fetch)
     elif path.is_dir():
         directory = path
-    elif not HUB_ID.fullmatch(name) or path.suffix in (".gguf", ".safetensors"):
-        raise QllmError(
-            f"no model at {name!r}; expected a directory with safetensors, a GGUF file, a hub id such as org/name, "
-            f"or the built-in {DEFAULT}"
-        )
     else:
-        directory = from_hub(name) if fetch else _from_hub_cache(name)
+        directory = resolved_hub(name) if fetch else _from_hub_cache(name)
     weights = _weight_files(directory)
     return Checkpoint(
         name, directory, _weights_fingerprint(directory, weights, cache), _tokenizer_fingerprint(directory)
     )
+
+
+def resolved_hub(name: str) -> Path:
+    """The directory of a model of the hub, as a user names it.
+
+    Raises:
+        QllmError: if the name is none, or the model cannot be fetched.
+    """
+    _check_hub_id(name)
+    return from_hub(name)
+
+
+def in_hub_cache(name: str) -> bool:
+    """Whether a model of the hub is here already."""
+    try:
+        _from_hub_cache(name)
+    except QllmError:
+        return False
+    return True
+
+
+def _check_hub_id(name: str) -> None:
+    if not HUB_ID.fullmatch(name) or Path(name).suffix in (".gguf", ".safetensors"):
+        raise QllmError(
+            f"no model at {name!r}; expected a directory with safetensors, a GGUF file, a hub id such as org/name, "
+            f"or the built-in {DEFAULT}"
+        )
 
 
 def from_hub(name: str, patterns: Iterable[str] = _HUB_FILES) -> Path:
@@ -104,6 +126,7 @@ def from_hub(name: str, patterns: Iterable[str] = _HUB_FILES) -> Path:
 
 
 def _from_hub_cache(name: str) -> Path:
+    _check_hub_id(name)
     try:
         from huggingface_hub import snapshot_download
     except ImportError:

@@ -106,6 +106,11 @@ class Record:
         return self.scale == Scale.RELATIVE
 
     @property
+    def is_bias(self) -> bool:
+        """Whether the score is best at 0, and an effect is how much nearer to it the candidate lies."""
+        return self.metric.endswith("bias_score")
+
+    @property
     def trend(self) -> Trend | None:
         return None if self.against is None else Trend.from_json(self.against)
 
@@ -151,6 +156,8 @@ class Record:
         why = "; ".join(text for text in (self.reason, why) if text) or self._sentence(outcome)
         whole = "perplexity" if self.is_ratio else "score"
         unit = f"of the baseline's {whole}" if self.is_ratio or self.is_relative else "points"
+        if self.is_bias:
+            unit = "points nearer to 0"
         allowed = self.change(self.tolerance if self.is_ratio else -self.tolerance)
         low, high = map(self.change, self.ci)
         lines = [

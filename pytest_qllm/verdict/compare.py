@@ -9,7 +9,7 @@ from math import exp, inf, isfinite, log, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qllm.verdict.corpus import CorpusMetric, corpus_interval, nearness
+from pytest_qllm.verdict.corpus import CorpusMetric, bias_interval, corpus_interval
 from pytest_qllm.verdict.exact import exact_interval, exact_p_value
 from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.means import Studentized, Units, bounded_interval, gaffke_p_value, studentize
@@ -132,8 +132,10 @@ def _corpus(
         raise ValueError("a corpus metric needs its function, a generator and the statistics of each item")
     units = baseline.ids if baseline.clusters is None else baseline.clusters
     before, after = (_summed(parts, units) for parts in (baseline.parts, candidate.parts))
-    judged = nearness(metric) if towards_zero else metric
-    effect, low, high, error = corpus_interval(before, after, judged, alpha, generator, relative=relative)
+    if towards_zero:
+        effect, low, high, error = bias_interval(before, after, metric, alpha, generator)
+    else:
+        effect, low, high, error = corpus_interval(before, after, metric, alpha, generator, relative=relative)
     why = "" if isfinite(low) else "the resamples do not differ, or have no score: there is no spread to judge by"
     whole = "" if baseline.clusters is None else " of clusters"
     method = f"paired bootstrap{whole}, BCa{', relative' if relative else ''}"

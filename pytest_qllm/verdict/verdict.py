@@ -23,12 +23,17 @@ __all__ = [
     "Sample",
     "Scale",
     "Verdict",
+    "at_ceiling",
     "check",
     "decide",
     "judge",
     "lacks_signal",
     "mean_score",
 ]
+
+
+CEILING = 0.99
+"""Share of right answers above which a benchmark is too easy for the baseline to show what a candidate has lost."""
 
 
 class Outcome(StrEnum):
@@ -204,6 +209,20 @@ def judge(
     if found.degenerate:
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, found.degenerate)
     return Verdict(decide(evidence, tolerance), tolerance, evidence)
+
+
+def at_ceiling(verdict: Verdict, kind: Kind | Scale) -> Verdict:
+    """The verdict, but NO_SIGNAL for a PASS on items that the baseline answers nearly all; a proven loss is one."""
+    evidence = verdict.evidence
+    if verdict.outcome is not Outcome.PASS or evidence is None or not kind_of(kind).has_chance:
+        return verdict
+    if evidence.baseline <= CEILING:
+        return verdict
+    reason = (
+        f"the baseline answers {evidence.baseline:.1%} of {evidence.n} items: at the ceiling, where a worse model may "
+        "answer as many"
+    )
+    return Verdict(Outcome.NO_SIGNAL, verdict.tolerance, None, reason)
 
 
 def decide(evidence: Evidence, tolerance: float) -> Outcome:

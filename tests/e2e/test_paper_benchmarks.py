@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 
@@ -17,6 +18,7 @@ from pytest_qllm.benchmarks.bias import BIAS_METRICS  # noqa: E402
 from pytest_qllm.benchmarks.corpus import corpus_metric  # noqa: E402
 from pytest_qllm.benchmarks.data import DataSource  # noqa: E402
 from pytest_qllm.benchmarks.lm_eval import LmEvalBenchmark  # noqa: E402
+from pytest_qllm.engine.engine import Generated  # noqa: E402
 from pytest_qllm.engine.torch_engine import TorchEngine  # noqa: E402
 from pytest_qllm.models import loader, source  # noqa: E402
 from pytest_qllm.options import cache_directory  # noqa: E402
@@ -24,8 +26,9 @@ from pytest_qllm.store import Store  # noqa: E402
 
 pytestmark = pytest.mark.real
 NATS = 1e-3
-CHOSEN = {"mmlu": ("anatomy", 6), "ceval": ("law", 4), "snli": ("", 12), "bbq": ("", 8), "truthfulqa_mc1": ("", 5)}
-CHOSEN["truthfulqa_mc2"] = ("", 5)
+CHOSEN = {"mmlu": ("anatomy", 2), "ceval": ("law", 2), "snli": ("", 6), "bbq": ("", 4), "truthfulqa_mc1": ("", 2)}
+CHOSEN["truthfulqa_mc2"] = ("", 2)
+"""Subset, and how many items: few, for a second or two each."""
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +90,8 @@ def test_choices_are_scored_as_lm_eval_does(name, cache, model_and_tokenizer):
 
 @pytest.mark.parametrize("name", ["cnn_dailymail", "xsum", "gsm8k_zeroshot"])
 def test_texts_are_generated_and_scored_as_lm_eval_does(name, cache, model_and_tokenizer):
-    ours, task = prepared(name, cache, max_gen_toks=16)
-    results, samples = by_lm_eval(model_and_tokenizer, task, 2)
+    ours, task = prepared(name, cache, max_gen_toks=12)
+    results, samples = by_lm_eval(model_and_tokenizer, task, 1)
     items = [ours._item("", sample["doc"]) for sample in samples]
     scores = ours.score(items, TorchEngine(*model_and_tokenizer, packed=True))
     assert [score.answer for score in scores] == [sample["resps"][0][0] for sample in samples]
@@ -111,6 +114,16 @@ def test_articles_of_wikitext_are_scored_as_lm_eval_does(cache, model_and_tokeni
     assert score.loglikelihoods[0] == pytest.approx(theirs[0], rel=1e-5)
 
 
+class Says:
+    """An engine whose every answer is this text."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def generations(self, requests):
+        return [Generated(self.text, 1, False) for _ in requests]
+
+
 def test_instructions_are_checked_as_lm_eval_does(cache):
     """IFEval's checkers on answers of our own making."""
     pytest.importorskip("langdetect")
@@ -118,15 +131,6 @@ def test_instructions_are_checked_as_lm_eval_does(cache):
     documents = [document for document in task.eval_docs if "punctuation:no_comma" in document["instruction_id_list"]]
     assert len(task.eval_docs) == 541
     item = ours._item("", documents[0])
-
-    class Says:
-        def __init__(self, text):
-            self.text = text
-
-        def generations(self, requests):
-            from pytest_qllm.engine.engine import Generated
-
-            return [Generated(self.text, 1, False) for _ in requests]
 
     plain = ours._item("", next(one for one in documents if one["instruction_id_list"] == ["punctuation:no_comma"]))
     kept, broken = ("No comma is in here.", "Yes, there is.")
@@ -138,19 +142,15 @@ def test_instructions_are_checked_as_lm_eval_does(cache):
 
 
 def test_every_instruction_of_ifeval_can_be_checked_and_gives_the_same_twice(cache):
-    import random
-
+    """Its checkers draw from the global random state, which lm-eval leaves to chance."""
     pytest.importorskip("langdetect")
-    _, task = prepared("ifeval", cache)
-    seen: set[str] = set()
+    ours, task = prepared("ifeval", cache)
+    items = [ours._item("", document) for document in task.eval_docs]
     text = "Ein kurzer Text. My answer is yes.\n\n* a point\n\nP.S. <<title>> It ends here."
-    for document in task.eval_docs:
-        if seen.issuperset(document["instruction_id_list"]):
-            continue
-        seen.update(document["instruction_id_list"])
-        found = []
-        for seed in (1, 2):
-            random.seed(seed)
-            found.append(task.process_results(document, [text]))
-        assert found[0] == found[1]
-    assert len(seen) == 25
+    found = []
+    for seed in (1, 2):
+        random.seed(seed)
+        found.append(ours.score(items, Says(text)))
+        assert random.random() == random.Random(seed).random(), "and leaves it as it was"
+    assert found[0] == found[1]
+    assert len({name for item in items for name in item.document["instruction_id_list"]}) == 25

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
-from pytest_qllm.benchmarks.catalog import subsets
+from pytest_qllm.benchmarks.data import subsets
 
 _DIMENSION = "knowledge"
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.benchmarks.data.forms import Form, pieces
+from pytest_qllm.benchmarks.data.manifest import FILE
 from pytest_qllm.errors import QllmError
-
-MANIFEST = "manifest.json"
 
 _READERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}
 
@@ -41,7 +40,7 @@ def _as_they_are(folder: Path) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         try:
-            made = None if path.name == MANIFEST else _read(path)
+            made = None if path.name == FILE else _read(path)
         except Exception as error:  # arrow, pandas and json each raise their own
             raise QllmError(f"cannot read {path} ({_told(error)})") from error
         if made is not None:

@@ -47,6 +47,12 @@ def test_a_model_that_always_says_unknown_has_no_bias():
     assert float(bias_score("disamb_bias_score")(np.array([[100.0, 0.0, 0.0, 0.0]]))) == 0.0
 
 
+def test_no_biased_answer_is_a_score_of_0_as_in_lm_eval():
+    given = [(1.0, 0.0, 1.0, True)] * 3
+    parts = np.array([statistics("disamb_bias_score", one) for one in given])
+    assert float(bias_score("disamb_bias_score")(parts)) == utils.agg_disamb_bias_scores(given) == 0.0
+
+
 def test_an_answer_counts_in_its_own_context_only():
     biased = (0.0, 1.0, 1.0, True)
     metrics, parts = described(dict.fromkeys(BIAS_METRICS, biased))
@@ -70,3 +76,10 @@ def test_it_is_judged_behind_the_accuracy_of_the_same_answers(metric):
     behind = BenchmarkCatalog().get("bbq").behind_of(metric)
     assert (behind.accuracy, behind.informative) == ("acc", informative(metric))
     assert BenchmarkCatalog().get("bbq").behind_of("acc") is None
+
+
+@pytest.mark.parametrize("name", ["bbq", "bbq_bias_ambig", "bbq_bias_disambig"])
+def test_the_three_columns_are_of_the_same_answers_with_the_same_chance(name):
+    benchmark = BenchmarkCatalog().get(name)
+    assert (benchmark.with_a_chance, benchmark.data_name) == ("acc", "bbq")
+    assert benchmark.task == BenchmarkCatalog().get("bbq").task

@@ -19,8 +19,8 @@ PAIR = {"sentence_eng_Latn": "The sky is blue.", "sentence_zho_Hans": "天空是
 def task(name, documents):
     config = load_yaml(Path(task_file.__file__).parent / "tasks" / f"{name}.yaml")
     split = config["test_split"]
-    config |= {"custom_dataset": lambda **_: {split: Dataset.from_list(documents)}, "validation_split": None}
-    config |= {"training_split": None, "fewshot_split": None}
+    config["custom_dataset"] = lambda **_: {split: Dataset.from_list(documents)}
+    config |= dict.fromkeys(("training_split", "validation_split", "fewshot_split"))
     return ConfigurableTask(config=config)
 
 
@@ -69,8 +69,9 @@ def test_flores_translates_both_ways():
     assert tuple(english.process_results(PAIR, ["The sky is blue."])["bleu"]) == (PAIR["sentence_eng_Latn"],) * 2
 
 
-def test_ptb_is_a_text():
-    made = task("ptb", [{"text": "no it was n't black monday"}])
+@pytest.mark.parametrize("name", ["text", "ptb"])
+def test_a_text_is_scored_as_a_whole(name):
+    made = task(name, [{"text": "no it was n't black monday"}])
     assert made.doc_to_target(made.eval_docs[0]) == "no it was n't black monday"
     assert made.OUTPUT_TYPE == "loglikelihood_rolling"
 

@@ -147,7 +147,7 @@ def test_a_name_that_is_neither_kind_nor_benchmark_is_refused_with_those_that_ar
         from_tables({name: {"4": 0.05}})
     line = str(refused.value)
     assert line.startswith(f"pyproject.toml: tolerances for {name!r}, which is neither a kind nor a benchmark")
-    assert "accuracy, perplexity, prob, graded, soft, mean, corpus, hellaswag, arc_easy, wikitext" in line
+    assert "accuracy, perplexity, prob, graded, corpus, bias, soft, mean, hellaswag, arc_easy, wikitext" in line
 
 
 @pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])
@@ -189,7 +189,7 @@ class TestShare:
 
 
 class TestWithoutADefault:
-    @pytest.mark.parametrize("kind", ["graded", "soft", "mean", "corpus"])
+    @pytest.mark.parametrize("kind", ["soft", "mean"])
     def test_nobody_but_the_user_knows_their_size(self, kind):
         with pytest.raises(QllmError, match=r"^xsum: there is no tolerance for a metric of the kind"):
             from_tables({}).of("xsum", kind, 4)
@@ -199,3 +199,8 @@ class TestWithoutADefault:
         assert tolerances.of("arc_easy", "graded", 4).value == 0.05
         assert tolerances.of("hellaswag", "graded", 4).value == 0.02
         assert tolerances.of("hellaswag", "graded", 4, own=False).value == 0.05
+
+
+def test_nothing_is_kept_of_a_bias():
+    with pytest.raises(QllmError, match="of a bias nothing is kept"):
+        check("99%", "bias", "bbq")

@@ -1,4 +1,4 @@
-"""Names of the subsets of benchmarks, as lm-eval's task files have them."""
+"""Names of the subsets of data sets: subjects and tasks, as lm-eval's task files spell them."""
 
 MMLU = (
     "abstract_algebra",
