@@ -85,18 +85,19 @@ class Session:
         from pytest_qllm.gate import Question
         from pytest_qllm.verdict.expected import ExpectedLosses
         from pytest_qllm.verdict.sequential import Design
-        from pytest_qllm.verdict.tolerance import WITHOUT_DEFAULT, Tolerance, Tolerances, check
+        from pytest_qllm.verdict.tolerance import DEFAULTS, WITHOUT_DEFAULT, Tolerance, Tolerances, check
 
         if score is not None and metric is not None:
             raise QllmError(f"metric={metric!r} and score= are two metrics; give one of them")
         names = self.names
         benchmark = names.get(benchmark_name, score)
         metric = metric or benchmark.metric
-        written = names.renamed(self.settings.tolerances)
-        tables = Tolerances.from_toml(written, names.kinds(written), self.settings.tolerances_file)
+        given = self.settings.tolerances
+        known = names.kinds(name for name in given if name not in (*DEFAULTS, *WITHOUT_DEFAULT))
+        tables = Tolerances.from_toml(names.renamed(given), known, self.settings.tolerances_file)
         kind = benchmark.table_of(metric)
-        given = (tolerance, _marked_tolerance(node, regime.judged_bits))
-        words = [check(word, kind, node.name) for word in given if word is not None]
+        said = (tolerance, _marked_tolerance(node, regime.judged_bits))
+        words = [check(word, kind, node.name) for word in said if word is not None]
         if words:
             allowed = words[0]
         elif regime.is_baseline and kind in WITHOUT_DEFAULT:
@@ -118,7 +119,9 @@ class Session:
         losses = ExpectedLosses.from_toml(
             accepted,
             lambda name: self.regimes.get(name).name,
-            names.kinds(one for table in accepted.values() if isinstance(table, Mapping) for one in table),
+            names.kinds(
+                one for table in self.settings.expected.values() if isinstance(table, Mapping) for one in table
+            ),
             self.settings.tolerances_file,
         )
         # A bound is for the benchmark's own kind of metric: points of accuracy are none of probability.

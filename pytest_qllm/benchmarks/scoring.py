@@ -10,6 +10,7 @@ from pytest_qllm.benchmarks.bias import described
 from pytest_qllm.benchmarks.corpus import BLEUS, corpus_metric, statistics
 from pytest_qllm.benchmarks.graded import graded
 from pytest_qllm.benchmarks.item import Item
+from pytest_qllm.benchmarks.steady import steady
 from pytest_qllm.engine.engine import Generated, Scored
 from pytest_qllm.errors import QllmError
 from pytest_qllm.measurement import ItemScore
@@ -61,7 +62,8 @@ def score_generated(task: Any, item: Item, made: Generated) -> ItemScore:
         ensemble.apply([instance])
         filtered = instance.filtered_resps[ensemble.name]
         suffix = "" if ensemble.name == "none" else f",{ensemble.name}"
-        results = task.process_results(item.document, [filtered])
+        with steady(item.id):
+            results = task.process_results(item.document, [filtered])
         metrics.update({f"{name}{suffix}": value for name, value in numbers(task, results).items()})
         for name in BLEUS:
             counts = statistics(name, results.get(name))

@@ -54,6 +54,13 @@ def config_of(benchmark: Benchmark, subset: str, splits: Mapping[str, Any] | Non
         config.pop(name, None)
     if splits is not None:
         config["custom_dataset"] = lambda **_: splits
+        shots = config.get("fewshot_split")
+        if config.get("num_fewshot") and shots and shots not in splits:
+            # lm-eval would take them from the questions themselves.
+            raise QllmError(
+                f"{benchmark.name} shows {config['num_fewshot']} examples of its split {shots!r}, which {source} has "
+                f"not; it has: {', '.join(splits)}"
+            )
         for name in _SPLITS:
             if config.get(name) not in splits:
                 config[name] = None
