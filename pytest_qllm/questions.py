@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -149,25 +149,25 @@ class Questions:
             raise UnavailableError(without_judge(benchmark))
 
     def _tables(self) -> Tolerances:
-        from pytest_qllm.verdict.tolerance import Tolerances
+        from pytest_qllm.verdict.tolerance import COST, DEFAULTS, WITHOUT_DEFAULT, Tolerances
 
-        written = self.names.renamed(self.settings.tolerances)
+        given = self.settings.tolerances
         dimensions = [one.dimension for one in self.names.catalog]
-        known = [*self.names.kinds(name for name in written if name not in dimensions), *dimensions]
-        return Tolerances.from_toml(written, list(dict.fromkeys(known)), self.settings.tolerances_file)
+        named = [name for name in given if name not in (*DEFAULTS, *WITHOUT_DEFAULT, *COST, *dimensions)]
+        known = dict.fromkeys([*self.names.kinds(named), *dimensions])
+        return Tolerances.from_toml(self.names.renamed(given), list(known), self.settings.tolerances_file)
 
     def _losses(self) -> ExpectedLosses:
         from pytest_qllm.verdict.expected import ExpectedLosses
 
-        accepted = {
-            name: self.names.renamed(table) if isinstance(table, Mapping) else table
-            for name, table in self.settings.expected.items()
-        }
+        given = self.settings.expected
+        tables = [table for table in given.values() if isinstance(table, Mapping)]
         dimensions = {one.dimension: "accuracy" for one in self.names.catalog}
-        mentioned = [one for table in accepted.values() if isinstance(table, Mapping) for one in table]
-        kinds: dict[str, Any] = dimensions | self.names.kinds(one for one in mentioned if one not in dimensions)
         return ExpectedLosses.from_toml(
-            accepted, lambda name: self.regimes.get(name).name, kinds, self.settings.tolerances_file
+            {name: self.names.renamed(table) if isinstance(table, Mapping) else table for name, table in given.items()},
+            lambda name: self.regimes.get(name).name,
+            dimensions | self.names.kinds(name for table in tables for name in table if name not in dimensions),
+            self.settings.tolerances_file,
         )
 
     def _design(self) -> Design:

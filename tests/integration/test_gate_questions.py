@@ -17,7 +17,7 @@ GATE = "def test_it(gate):\n    gate('data/tickets.jsonl', {})\n"
 
 @pytest.fixture
 def tickets(suite: Suite) -> Suite:
-    """A file of questions that the model answers with a word; ``data`` is the source of other benchmarks."""
+    """A file of questions that the model answers but for every tenth; ``data`` is the source of other benchmarks."""
     suite.more_regimes()
     suite.options["regimes"] = "same,destroyed"
     write_documents(suite.path / "data/tickets.jsonl", _questions(Path(str(suite.options["model"]))))
@@ -35,7 +35,8 @@ def _questions(model: Path) -> list[dict]:
         prompt = torch.tensor([tokenizer.encode(f"Question: {question}\nAnswer:")])
         made = network.generate(prompt, max_new_tokens=64, do_sample=False)[0, prompt.shape[1] :]
         answer = tokenizer.decode(made, skip_special_tokens=True).split("\n")[0]
-        found.append({"question": question, "answer": f" {answer.strip().upper()}. ", "of": at % 7, "by": f"{at} x"})
+        answer = f" {answer.strip().upper()}. " if at % 10 else "nothing of the kind"
+        found.append({"question": question, "answer": answer, "of": at % 7, "by": f"{at} x"})
     return found
 
 
@@ -48,7 +49,7 @@ def test_answers_are_right_but_for_capitals_and_signs(tickets: Suite) -> None:
     tickets.run().assert_outcomes(passed=2, failed=1)
     assert tickets.outcomes == {("same", "tickets"): "PASS", ("destroyed", "tickets"): "FAIL"}
     verdict = tickets.verdicts["same", "tickets"]
-    assert (verdict["metric"], verdict["baseline"], verdict["dimension"]) == ("exact_match", 1.0, "other")
+    assert (verdict["metric"], verdict["baseline"], verdict["dimension"]) == ("exact_match", 0.9, "other")
     assert verdict["provenance"]["data"] == "tickets.jsonl"
     tickets.scored.clear()
     tickets.run()
@@ -93,7 +94,7 @@ def test_a_function_says_what_is_right(tickets: Suite) -> None:
     gate(tickets, "score=right, tolerance=0.1", RIGHT)
     tickets.run().assert_outcomes(passed=2, failed=1)
     verdict = tickets.verdicts["same", "tickets"]
-    assert (verdict["metric"], verdict["verdict"], verdict["baseline"]) == ("right", "PASS", 1.0)
+    assert (verdict["metric"], verdict["verdict"], verdict["baseline"]) == ("right", "PASS", 0.9)
     assert verdict["flips"] == {"broken": 0, "mended": 0}
     assert verdict["provenance"]["score"].startswith("right ")
 
@@ -156,7 +157,9 @@ def test_two_files_of_one_name(tickets: Suite) -> None:
     (tickets.path / "tickets.jsonl").write_text((tickets.path / "data/tickets.jsonl").read_text())
     gate(tickets, "tolerance=0.1, items=8")
     tickets.pytester.makepyfile(test_other="def test_other(gate):\n    gate('tickets.jsonl', tolerance=0.1, items=8)\n")
-    assert_refused(tickets.run(regimes="same"), "would both be called 'tickets' in the report: rename one")
+    result = tickets.run("-k", "fp16", regimes="same")
+    assert "would both be called 'tickets' in the report: rename one" in result.stdout.str()
+    result.assert_outcomes(passed=1, failed=1, deselected=2)
 
 
 def test_a_table_names_it_by_its_path(tickets: Suite) -> None:
