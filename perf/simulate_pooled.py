@@ -78,7 +78,10 @@ def small_losses(gates: int, rng: np.random.Generator) -> list[dict[str, object]
     print(
         f"\n{benchmarks} benchmarks of {n} items, {100 * flips:.0f} % flips: each alone at {100 * single:g} points, all"
     )
-    print(f"pooled at {100 * tolerance:g}: shares of FAIL / INCONCLUSIVE / PASS, %, and runs in which any one fails")
+    print(
+    about = f"{benchmarks} benchmarks of {n} items, {100 * flips:.0f} % flips"
+    print(f"\n{about}, each alone at {100 * single:g} points, pooled")
+    )
     cases: list[dict[str, object]] = []
     for loss in (0.0, 0.01, 0.02, 0.03, 0.035):
         alone = [independent(n, single, loss, flips, gates, BLOCK, DEFAULT, rng) for _ in range(benchmarks)]
