@@ -134,7 +134,11 @@ def _load_unpacking() -> None:
 
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """Codes times scales, less shifts, in float32, the codes unpacked here."""
+    """Codes times scales, less shifts, the codes unpacked here.
+
+    All in ``dtype``, in which the library's layers keep scales and shifts and multiply: in bfloat16 a shift has 8 bits
+    of the 11 that it was made with, which moves all weights of its group.
+    """
     import torch
 
     from pytest_qllm.regimes.layers import read
@@ -142,14 +146,14 @@ def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     stored = read(artifact)
 
     def effective(name: str, parts: dict[str, torch.Tensor]) -> torch.Tensor:
-        scale = parts["weight._scale"].float()
+        scale = parts["weight._scale"].to(dtype)
         if "weight._data" in parts:
-            return parts["weight._data"].float() * scale
+            return parts["weight._data"].to(dtype) * scale
         bits = {"qint4": 4, "qint2": 2}[stored.details["map"][name]["weights"]]
         # As many codes to a byte as there is room for, the first rows' in the lowest bits.
         packed = parts["weight._data._data"]
         codes = torch.cat([packed >> shift & (2**bits - 1) for shift in range(0, 8, bits)])[: len(scale)]
-        return (codes.float() * scale - parts["weight._shift"].float()).reshape(stored.shapes[name])
+        return (codes.to(dtype) * scale - parts["weight._shift"].to(dtype)).reshape(stored.shapes[name])
 
     return stored.dense(dtype, device, effective)
 
