@@ -1,7 +1,8 @@
 """A checkpoint that somebody else quantized, loaded by the library that its configuration names.
 
-The artifact only says where the checkpoint is. Where its weights can be read back without the kernels (GPTQ,
-bitsandbytes' 4 bits, compressed-tensors, optimum-quanto), quality is scored on the dense weights; ``Exact`` is for all others.
+The artifact only says where the checkpoint is. Where its weights can be read back without the kernels (GPTQ, AWQ,
+bitsandbytes' 4 bits, compressed-tensors, optimum-quanto), quality is scored on the dense weights; ``Exact`` is for all
+others.
 """
 
 from __future__ import annotations

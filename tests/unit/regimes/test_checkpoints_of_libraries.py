@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_llama
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import tiny_llama
 from pytest_qllm.errors import QllmError
 from pytest_qllm.models.loader import load_dense
 from pytest_qllm.regimes.backends import backend, dense_backend
