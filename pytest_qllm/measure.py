@@ -12,7 +12,7 @@ from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
 from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
-from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.regime import DENSE, Regime
 from pytest_qllm.speed import Speeds
 from pytest_qllm.store import Count, digest
 from pytest_qllm.verdict import noise
@@ -194,7 +194,9 @@ class Laboratory(Workshop):
         return scores if [score.id for score in scores] == [item.id for item in items] else None
 
     def _identity(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
+        read = {"dense": DENSE} if self.kernels(regime) == "dense" and not regime.base.is_baseline else {}
         return {
+            **read,
             "weights": self.checkpoint.weights,
             "tokenizer": self.checkpoint.tokenizer,
             "regime": self.recipe(regime),
