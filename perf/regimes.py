@@ -27,8 +27,10 @@ from platformdirs import user_cache_path
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.models.source import resolve
 from pytest_qllm.regimes import accounting
+from pytest_qllm.regimes.backends import backend
 from pytest_qllm.regimes.catalog import BUILTIN, RegimeCatalog
-from pytest_qllm.regimes.regime import BASELINE
+from pytest_qllm.regimes.regime import BASELINE, Regime
+from pytest_qllm.regimes.size import matrices
 from pytest_qllm.store import Store
 from pytest_qllm.workshop import Compute, Workshop
 
@@ -100,7 +102,7 @@ def measured(name: str, model: str, store: Path) -> dict[str, Any]:
     peak = _peak()
     if artifact.stat().st_mtime < begun:
         raise SystemExit(f"{artifact} is there already")
-    return _row(name, seconds, *(told(artifact) or weight(artifact, checkpoint.path)), peak)
+    return _row(name, seconds, *(told(regime, artifact, checkpoint.path) or weight(artifact, checkpoint.path)), peak)
 
 
 def _row(name: str, seconds: float, size: int, count: int, peak: float | None = None) -> dict[str, Any]:
@@ -126,10 +128,16 @@ def _peak() -> float:
     return max(own, children) * 1024 / MEGA
 
 
-def told(artifact: Path) -> tuple[int, int] | None:
-    """As ``weight``, by a simulated regime's own account."""
+def told(regime: Regime, artifact: Path, checkpoint: Path) -> tuple[int, int] | None:
+    """As ``weight``, by a simulated regime's own account, or a backend's (GGUF files)."""
     layers = accounting.read_layers(artifact).values()
-    return (round(sum(one.bits for one in layers) / 8), sum(one.weights for one in layers)) if layers else None
+    if layers:
+        return round(sum(one.bits for one in layers) / 8), sum(one.weights for one in layers)
+    own = getattr(backend(regime), "size", None)
+    if own is None:
+        return None
+    count = sum(matrices(checkpoint)[0].values())
+    return round(own(artifact).bits_per_weight * count / 8), count
 
 
 def weight(artifact: Path, checkpoint: Path) -> tuple[int, int]:
