@@ -20,7 +20,7 @@ from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.models.chat import ChatTemplate
 from pytest_qllm.models.source import AbsentError, parameters
-from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.regime import DENSE, Regime
 from pytest_qllm.speed import Speeds
 from pytest_qllm.store import Count, digest
 from pytest_qllm.verdict import noise
@@ -297,7 +297,9 @@ class Laboratory(Workshop):
 
     def _answering(self, regime: Regime) -> dict[str, Any]:
         """What decides the answers to a request, whatever it is."""
+        read = {"dense": DENSE} if self.kernels(regime) == "dense" and not regime.base.is_baseline else {}
         return {
+            **read,
             "weights": self.checkpoint.weights,
             "tokenizer": self.checkpoint.tokenizer,
             "regime": self.recipe(regime),
