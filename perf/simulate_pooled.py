@@ -75,13 +75,9 @@ def small_losses(gates: int, rng: np.random.Generator) -> list[dict[str, object]
     single, tolerance, benchmarks, n, flips = DEFAULTS["accuracy"][4], DEFAULTS["pooled"][4], 8, 800, 0.12
     assert isinstance(single, float)
     assert isinstance(tolerance, float)
-    print(
-        f"\n{benchmarks} benchmarks of {n} items, {100 * flips:.0f} % flips: each alone at {100 * single:g} points, all"
-    )
-    print(
     about = f"{benchmarks} benchmarks of {n} items, {100 * flips:.0f} % flips"
-    print(f"\n{about}, each alone at {100 * single:g} points, pooled")
-    )
+    print(f"\n{about}, each alone at {100 * single:g} points, all pooled at {100 * tolerance:g}:")
+    print("shares of FAIL / INCONCLUSIVE / PASS, %, and of runs in which any single one fails")
     cases: list[dict[str, object]] = []
     for loss in (0.0, 0.01, 0.02, 0.03, 0.035):
         alone = [independent(n, single, loss, flips, gates, BLOCK, DEFAULT, rng) for _ in range(benchmarks)]

@@ -83,6 +83,7 @@ def test_a_baseline_is_its_score():
             "baseline": 0.65,
             "noise": None,
             "against": None,
+            "pooled": None,
             "size": None,
             "rerun": "",
             "provenance": {"weights": "a"},
