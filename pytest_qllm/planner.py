@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from pytest_qllm.gate import Question
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.models.source import AbsentError, Checkpoint, parameters
-from pytest_qllm.plan import Plan, is_known, planned_items, power_of
+from pytest_qllm.plan import Plan, is_known, power_of
 from pytest_qllm.regimes.regime import Regime
-from pytest_qllm.verdict.verdict import lacks_signal
 from pytest_qllm.workload import Workload
 from pytest_qllm.workshop import BASELINE
 
@@ -38,8 +37,12 @@ class Planner:
         self.model = model
         self.max_items = max_items
 
-    def plan(self, question: Question, regime: Regime) -> Plan:
+    def plan(self, question: Question, regime: Regime, followers: Sequence[tuple[Question, Regime]] = ()) -> Plan:
         """What the gate can decide and what it costs.
+
+        Args:
+            question, regime: of the gate.
+            followers: of a baseline, what is asked of regimes after it: they take it on as far as they need.
 
         Raises:
             QllmError: if the model or the data are broken.
@@ -51,11 +54,11 @@ class Planner:
         available = question.items if items is None else len(items)
         kind = question.kind
         planned, power = available, None
-        if not regime.is_baseline:
-            chunk = question.benchmark.chunk
-            means = (kind, available, question.tolerance, regime.judged_bits, question.design, chunk)
-            if not question.asked:
-                planned = planned_items(*means, relative=question.relative)
+        if regime.is_baseline:
+            if followers and checkpoint is not None and laboratory.keeps_baseline:
+                planned = max(one.planned(min(available, one.items), own.judged_bits) for one, own in followers)
+        else:
+            planned = question.planned(available, regime.judged_bits)
             if is_known(kind, relative=question.relative):
                 power = power_of(available, question.tolerance, regime.judged_bits, question.design)
         plan = Plan(
@@ -121,11 +124,10 @@ class Planner:
 
     def _signal(self, question: Question, prepared: LmEvalBenchmark, items: Sequence[Item], planned: int) -> str | None:
         """Why the baseline could not carry a verdict, if it is measured already; None where it is not."""
-        laboratory, kind = self.laboratory, question.kind
+        laboratory = self.laboratory
         for measured in (items[:planned], items):
             if not laboratory.lacking(BASELINE, prepared, measured):
                 found = laboratory.measure(BASELINE, prepared, measured)
                 sample = replace(found, items=found.items[:planned]).sample(question.metric)
-                alpha, relative = question.design.alpha, question.relative
-                return lacks_signal(sample, kind, question.tolerance, relative=relative, alpha=alpha) or ""
+                return question.lacks_signal(sample) or ""
         return None

@@ -125,6 +125,20 @@ class Store:
                 unfinished.rename(path)
         return path
 
+    def digest_of(self, file: Path) -> str:
+        """sha256 of a large file, read once for each state of the file.
+
+        The state includes the inode's change time, which no program sets: an edit in place is always seen.
+        """
+        stat = os.stat(file)
+        state = [str(file.resolve()), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        key = digest(state)
+        known = self.read("fingerprints", key)
+        if known is None:
+            known = file_digest(file)
+            self.write(known, "fingerprints", key)
+        return str(known)
+
     def _json(self, *parts: str) -> Path:
         return self.root.joinpath(*parts[:-1], f"{parts[-1]}.json")
 

@@ -1,15 +1,22 @@
-"""BLEU and chrF: what each item adds to the score of a corpus, and the score of any set of items (sacrebleu's)."""
+"""Metrics of a whole corpus: what each item adds to them, and the score of any set of items.
+
+BLEU and chrF are sacrebleu's; the bias scores are in ``bias``.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm.benchmarks.bias import BIAS_METRICS, bias_score
+
 if TYPE_CHECKING:
     from pytest_qllm.verdict.corpus import CorpusMetric, Floats
 
 CORPUS_METRICS = ("bleu", "chrf", "chrf++")
 """As lm-eval names them; it calls sacrebleu with these settings too."""
+BLEUS = (*CORPUS_METRICS, "bleu_zh")
+"""And ``bleu_zh`` of our own tasks, with sacrebleu's tokenizer for Chinese."""
 
 
 @cache
@@ -17,7 +24,9 @@ def _scorer(metric: str) -> Any:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    return BLEU() if metric == "bleu" else CHRF(word_order=2 if metric == "chrf++" else 0)
+    if metric in ("bleu", "bleu_zh"):
+        return BLEU(tokenize="zh" if metric == "bleu_zh" else None)
+    return CHRF(word_order=2 if metric == "chrf++" else 0)
 
 
 def statistics(metric: str, given: Any) -> list[float] | None:
@@ -26,7 +35,7 @@ def statistics(metric: str, given: Any) -> list[float] | None:
     They are what sacrebleu's own significance tests resample.
 
     Args:
-        metric: one of ``CORPUS_METRICS``.
+        metric: one of ``BLEUS``.
         given: what the task hands over to be aggregated: reference, or several of them, and prediction.
 
     Returns:
@@ -41,6 +50,8 @@ def statistics(metric: str, given: Any) -> list[float] | None:
 
 def corpus_metric(metric: str) -> CorpusMetric:
     """The metric of a corpus from the statistics of its items, as a share of 1 (sacrebleu's 100)."""
+    if metric in BIAS_METRICS:
+        return bias_score(metric)
     import numpy as np
 
     scorer = _scorer(metric)

@@ -3,88 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import replace
 from os.path import commonprefix
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pytest_qllm.benchmarks import task_file
 from pytest_qllm.benchmarks.benchmark import Benchmark
-from pytest_qllm.benchmarks.corpus import CORPUS_METRICS, corpus_metric, statistics
+from pytest_qllm.benchmarks.chance import chance
 from pytest_qllm.benchmarks.data import DataSource
-from pytest_qllm.benchmarks.graded import graded, right_choice
-from pytest_qllm.engine.engine import Continuation, Engine, Generated, Generation, Scored
+from pytest_qllm.benchmarks.graded import right_choice
+from pytest_qllm.benchmarks.item import Item
+from pytest_qllm.benchmarks.needs import prepare
+from pytest_qllm.benchmarks.own_score import rescored
+from pytest_qllm.benchmarks.questions import documents_of
+from pytest_qllm.benchmarks.scoring import score_choices, score_generated, score_text
+from pytest_qllm.engine.engine import Engine
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measurement import ItemScore
 from pytest_qllm.quiet import quiet
 from pytest_qllm.store import Store, digest
 
-_GENERATION_LIMIT = 256  # lm-eval's default for a task that names none (max_gen_toks of its `hf` model)
-_LIMIT_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # those that lm-eval takes
-_TOP_K = 50  # transformers' default where something is sampled
-_ITEM_FORMAT = 3  # of the items in the store
+if TYPE_CHECKING:
+    from pytest_qllm.models.chat import ChatTemplate
+
+__all__ = ["Item", "LmEvalBenchmark"]
+
+_ITEM_FORMAT = 6  # of the items in the store
+SUBSET = "{subset}"
+CLUSTER = " / "
+"""Between the parts of a cluster's name."""
 _PROBED = 8  # documents whose contexts tell what all contexts of a subset begin with
 
 
-@dataclass(frozen=True)
-class Item:
-    """One item as its task asks it.
+class LmEvalBenchmark:
+    """A benchmark with its data: makes items, and scores an engine's answers to them.
 
-    Attributes:
-        id: hash of the document and of everything that is asked.
-        output_type: lm-eval's name for the kind of request.
-        document: the task's document, from which it scores the answers.
-        requests: arguments of each request, as lm-eval's instances have them.
-        chance: score expected of a random answer.
-        subset: the subset that the item is from; empty if the benchmark has none.
-        shared: leading characters of its contexts that other items of the subset begin with too.
-        target: index of the right choice, or the text of the right answer, for people to read; None if there is none.
+    ``chat`` is the template in which its questions are put; None: as plain text.
     """
 
-    id: str
-    output_type: str
-    document: dict[str, Any]
-    requests: tuple[tuple[Any, ...], ...]
-    chance: float
-    subset: str
-    shared: int = 0
-    target: int | str | None = None
-
-    def continuations(self) -> list[Continuation]:
-        return [Continuation(context, text, self.shared) for context, text in self.requests]
-
-    def generation(self, seed: int) -> Generation:
-        """The request of a generative task; where it samples, with a seed of the item's own."""
-        context, options = self.requests[0]
-        until = options.get("until") or []
-        temperature = float(options.get("temperature") or 0.0)
-        samples = bool(options.get("do_sample", temperature > 0))
-        return Generation(
-            context,
-            tuple([until] if isinstance(until, str) else until),
-            int(next((options[name] for name in _LIMIT_NAMES if name in options), _GENERATION_LIMIT)),
-            self.shared,
-            temperature=(temperature or 1.0) if samples else 0.0,
-            top_k=int(options.get("top_k", _TOP_K) or 0) if samples else 0,
-            top_p=float(options.get("top_p") or 1.0),
-            seed=int(hashlib.sha256(f"{seed}:{self.id}".encode()).hexdigest()[:8], 16),
-        )
-
-
-class LmEvalBenchmark:
-    """A benchmark with its data: makes items, and scores an engine's answers to them."""
-
-    def __init__(self, benchmark: Benchmark, source: DataSource, seed: int) -> None:
+    def __init__(self, benchmark: Benchmark, source: DataSource, seed: int, chat: ChatTemplate | None = None) -> None:
         if importlib.util.find_spec("lm_eval") is None:
             raise UnavailableError("benchmarks need lm-eval: pip install 'pytest-qllm[model]'")
         self.benchmark = benchmark
         self.source = source
         self.seed = seed
+        self.chat = chat
         self._tasks: dict[str, Any] = {}
+        self._made: dict[tuple[str, str], float] = {}
 
     def items(self, count: int, store: Store) -> list[Item]:
         """The first ``count`` items of the benchmark's fixed shuffled order (all, if it has fewer).
@@ -96,7 +64,7 @@ class LmEvalBenchmark:
             QllmError: if the benchmark has no items.
         """
         identity = self.source.identity(self.benchmark)
-        key = digest([_ITEM_FORMAT, self.identity(), identity, self.seed, count])
+        key = digest([_ITEM_FORMAT, self.identity(), self.benchmark.cluster, identity, self.seed, count])
         known = store.read("items", key) if identity is not None else None
         if known is None:
             store.progress(f"preparing the items of {self.benchmark.name}")
@@ -107,13 +75,24 @@ class LmEvalBenchmark:
             Item(**{**fields, "requests": tuple(tuple(request) for request in fields["requests"])}) for fields in known
         ]
 
+    def prepare(self) -> None:
+        """Read the documents of every subset, which fetches them where lm-eval's task loads its own.
+
+        Raises:
+            QllmError: if they cannot be fetched or read.
+        """
+        with quiet():
+            for subset in self.benchmark.subsets or ("",):
+                self._task(subset)
+
     def identity(self) -> dict[str, Any]:
         """What decides the prompts and the scores, but for the documents: part of the store's key."""
-        return {
-            "task": self.benchmark.task,
-            "own": _own_words(self.benchmark.task),
-            "lm_eval": importlib.metadata.version("lm_eval"),
-        }
+        chat = {} if self.chat is None else {"chat_template": self.chat.identity}
+        return {**task_file.identity(self.benchmark), **chat}
+
+    def judging(self) -> dict[str, Any]:
+        """What decides the scores of given answers besides the task: nothing, where there is no judge."""
+        return {}
 
     def score(self, items: Sequence[Item], engine: Engine) -> list[ItemScore]:
         """Ask the engine and score what it says, item by item."""
@@ -121,67 +100,15 @@ class LmEvalBenchmark:
         with quiet():
             if kind in ("multiple_choice", "loglikelihood"):
                 answers = engine.continuations([item.continuations() for item in items])
-                return [self._score_choices(item, scored) for item, scored in zip(items, answers, strict=True)]
+                return [
+                    score_choices(self._task(item.subset), item, scored)
+                    for item, scored in zip(items, answers, strict=True)
+                ]
             if kind == "loglikelihood_rolling":
                 rolled = engine.rolling([item.requests[0][0] for item in items])
-                return [_score_text(item, scored) for item, scored in zip(items, rolled, strict=True)]
+                return [score_text(item, scored) for item, scored in zip(items, rolled, strict=True)]
             made = engine.generations([item.generation(self.seed) for item in items])
-            return [self._score_generated(item, one) for item, one in zip(items, made, strict=True)]
-
-    def _score_choices(self, item: Item, scored: Sequence[Scored]) -> ItemScore:
-        bad = [one for one in scored if not isfinite(one.loglikelihood)]
-        if bad:
-            raise QllmError(
-                f"{self.benchmark.name}: the model gives a log-likelihood of {bad[0].loglikelihood} on item {item.id}; "
-                "its weights or its kernel are broken"
-            )
-        task = self._task(item.subset)
-        results = [(one.loglikelihood, one.is_greedy) for one in scored]
-        metrics = task.process_results(item.document, results)
-        metrics.pop("perplexity", None)  # lambada's, which is of the last word only and not of the text
-        chosen = item.output_type == "multiple_choice"
-        if chosen:
-            metrics.update(graded(task, item.document, [one.loglikelihood for one in scored]))
-        best = max(range(len(results)), key=lambda at: results[at][0])
-        return ItemScore(
-            item.id,
-            best if chosen else int(scored[0].is_greedy),
-            _numbers(task, metrics),
-            [one.loglikelihood for one in scored],
-            [one.tokens for one in scored],
-            item.chance,
-            subset=item.subset or None,
-        )
-
-    def _score_generated(self, item: Item, made: Generated) -> ItemScore:
-        import numpy as np
-        from lm_eval.api.instance import Instance
-
-        task = self._task(item.subset)
-        metrics: dict[str, float] = {}
-        parts: dict[str, list[float]] = {}
-        for ensemble in task._filters:
-            instance = Instance("generate_until", item.document, item.requests[0], 0, ("", 0, 1))
-            instance.resps = [made.text]
-            ensemble.apply([instance])
-            filtered = instance.filtered_resps[ensemble.name]
-            suffix = "" if ensemble.name == "none" else f",{ensemble.name}"
-            results = task.process_results(item.document, [filtered])
-            metrics.update({f"{name}{suffix}": value for name, value in _numbers(task, results).items()})
-            for name in CORPUS_METRICS:
-                counts = statistics(name, results.get(name))
-                if counts is not None:
-                    parts[f"{name}{suffix}"] = counts
-                    metrics[f"{name}{suffix}"] = float(corpus_metric(name)(np.array([counts])))  # of this item alone
-        return ItemScore(
-            item.id,
-            made.text,
-            metrics,
-            chance=item.chance,
-            hit_limit=made.hit_limit,
-            subset=item.subset or None,
-            parts=parts,
-        )
+            return [score_generated(self._task(item.subset), item, one) for item, one in zip(items, made, strict=True)]
 
     def _prepare(self, count: int) -> list[Item]:
         ordered: list[tuple[str, str, Any]] = []
@@ -202,6 +129,12 @@ class LmEvalBenchmark:
             items = [_with_shared(item, beginnings[item.subset]) for item in items]
         if not items:
             raise QllmError(f"{self.benchmark.name} has no items in {self.source.describe(self.benchmark)}")
+        kinds = sorted({item.output_type for item in items})
+        if len(kinds) > 1:
+            raise QllmError(
+                f"{self.benchmark.name} has tasks of several kinds ({', '.join(kinds)}), whose scores are no common "
+                "one: gate its parts one by one"
+            )
         return items
 
     def _rank(self, subset: str, document: Mapping[str, Any]) -> str:
@@ -226,61 +159,63 @@ class LmEvalBenchmark:
         except Exception as error:  # templates and functions fail in their own ways on a document that they do not fit
             raise QllmError(
                 f"{self.benchmark.name}: lm-eval cannot ask a document of {self.source.describe(self.benchmark)} "
-                f"({type(error).__name__}: {_line(error)}): {str(document)[:120]}"
+                f"({type(error).__name__}: {task_file.first_line(error)}): {str(document)[:120]}"
             ) from error
 
     def _asked(self, subset: str, document: dict[str, Any]) -> Item:
         task = self._task(subset)
         target = task.doc_to_target(document)  # one that is none of the choices fails here, before it is measured
-        context = task.fewshot_context(document, task.config.num_fewshot or 0)
-        made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1))
+        chat = {"apply_chat_template": self.chat is not None, "chat_template": self.chat}
+        context = task.fewshot_context(
+            document,
+            task.config.num_fewshot or 0,
+            fewshot_as_multiturn=self.chat is not None,  # as lm-eval does it unless it is told otherwise
+            gen_prefix=task.doc_to_prefix(document),
+            **chat,
+        )
+        made = task.construct_requests(document, context, metadata=(task.config.task, 0, 1), **chat)
         instances = made if isinstance(made, list) else [made]
         requests = tuple(tuple(instance.args) for instance in instances)
-        chance = 1 / len(instances) if task.OUTPUT_TYPE == "multiple_choice" else 0.0
+        expected = chance(task, document, len(instances), self.benchmark.with_a_chance)
         identity = digest([document, requests])
         kind = str(task.OUTPUT_TYPE)
         shown = _shown_target(kind, right_choice(task, document) if kind == "multiple_choice" else target)
-        return Item(identity, kind, dict(document), requests, chance, subset, target=shown)
+        cluster = self._cluster(subset, document)
+        return Item(identity, kind, dict(document), requests, expected, subset, target=shown, cluster=cluster)
+
+    def _cluster(self, subset: str, document: Mapping[str, Any]) -> str | None:
+        """The cluster that a document's own fields name; one of a subset is none of another's."""
+        fields = [field for field in self.benchmark.cluster if field != SUBSET]
+        lacking = [field for field in fields if field not in document]
+        if lacking:
+            raise QllmError(f"has no field {lacking[0]!r}, which names its cluster; fields: {', '.join(document)}")
+        named = [str(document[field]) for field in fields if document[field] not in (None, "")]
+        if not named and SUBSET not in self.benchmark.cluster:
+            return None
+        return CLUSTER.join([*([subset] if subset else []), *named]) or None
 
     def _task(self, subset: str) -> Any:
         if subset not in self._tasks:
             self._tasks[subset] = self._build(subset)
         return self._tasks[subset]
 
-    def _build(self, subset: str) -> Any:
-        from lm_eval.api.task import ConfigurableTask
-        from lm_eval.tasks._yaml_loader import load_yaml
+    def _splits(self, subset: str) -> Mapping[str, Any] | None:
+        return documents_of(self.benchmark) or self.source.splits(self.benchmark, subset)
 
-        file = _task_file(self.benchmark.task.format(subset=subset))
-        if not file.is_file():
-            raise QllmError(f"{self.benchmark.name}: no task file at {file}; expected one of lm-eval's, or a full path")
-        config = load_yaml(file)
-        for name in ("tag", "group", "task_alias"):
-            config.pop(name, None)
-        splits = self.source.splits(self.benchmark, subset)
-        if splits is not None:
-            config["custom_dataset"] = lambda **_: splits
-            for split in ("training_split", "validation_split", "test_split", "fewshot_split"):
-                if config.get(split) not in splits:
-                    config[split] = None
-            if config["validation_split"] is None and config["test_split"] is None:
-                raise QllmError(
-                    f"{self.source.describe(self.benchmark)} has the splits {', '.join(splits)} for "
-                    f"{self.benchmark.name}, none of which the task evaluates on"
-                )
-            if any(len(data) == 0 for data in splits.values()):
-                raise QllmError(f"{self.benchmark.name} has no items in {self.source.describe(self.benchmark)}")
-        try:
-            task = ConfigurableTask(config=config)
-        except QllmError:
-            raise
-        except Exception as error:  # a document without a field fails in jinja, the hub in its own ways
-            raise QllmError(
-                f"lm-eval cannot prepare {self.benchmark.name} from {self.source.describe(self.benchmark)} "
-                f"({type(error).__name__}: {_line(error)})"
-            ) from error
-        task.set_fewshot_seed(seed=1234)  # lm-eval's own default: the shots are those of its published scores
-        return task
+    def _build(self, subset: str) -> Any:
+        prepare(self.benchmark.needs, self.benchmark.name, self.source.cache)
+        source = self.source.describe(self.benchmark)
+        config = task_file.config_of(self.benchmark, subset, self._splits(subset), source)
+        return task_file.built(self.benchmark, config, source)
+
+    def completed(self, items: Sequence[Item], scores: Sequence[ItemScore]) -> list[ItemScore]:
+        """Scores with what the user's own function makes of the answers, which is made anew each time.
+
+        Raises:
+            QllmError: if it fails, or gives something else than it says.
+        """
+        scored = self.benchmark.scorer is not None
+        return rescored(self.benchmark, items, scores, self._made) if scored else list(scores)
 
 
 def _with_shared(item: Item, beginning: str) -> Item:
@@ -295,45 +230,3 @@ def _shown_target(kind: str, target: Any) -> int | str | None:
     if kind == "multiple_choice":
         return int(target)
     return target if isinstance(target, str) else json.dumps(target, ensure_ascii=False, default=str)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
-
-
-def _own_words(task: str) -> str:
-    """What of a task no version of lm-eval tells: our own file, or a user's with all that it may name beside it."""
-    file = _task_file(task)
-    if task.startswith("qllm:"):
-        return file.read_text()
-    if not Path(task).is_absolute():
-        return ""
-    beside = sorted(one for one in file.parent.glob("*") if one.suffix in (".yaml", ".py") or one == file)
-    return digest([[one.name, one.read_text()] for one in beside])
-
-
-def _task_file(task: str) -> Path:
-    """A task's file: of lm-eval's (relative to its ``tasks``), of ours (``qllm:``), or a user's (a full path)."""
-    if task.startswith("qllm:"):
-        return Path(__file__).parent / "tasks" / task.removeprefix("qllm:")
-    spec = importlib.util.find_spec("lm_eval")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "tasks" / task
-
-
-def _score_text(item: Item, scored: Scored) -> ItemScore:
-    if not isfinite(scored.loglikelihood):
-        raise QllmError(f"the model gives a log-likelihood of {scored.loglikelihood} on item {item.id}; it is broken")
-    metrics = {"perplexity": scored.loglikelihood}
-    return ItemScore(item.id, None, metrics, [scored.loglikelihood], [scored.tokens], subset=item.subset or None)
-
-
-def _numbers(task: Any, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that have a score for each item, and of which more is better: a loss is a smaller score."""
-    more_is_better = task.higher_is_better()
-    return {
-        name: float(value)
-        for name, value in metrics.items()
-        if isinstance(value, int | float) and more_is_better.get(name) is not False
-    }

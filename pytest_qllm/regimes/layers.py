@@ -171,13 +171,19 @@ class Stored:
         device: str,
         layer: Callable[[str, nn.Linear, dict[str, torch.Tensor]], nn.Module],
     ) -> PreTrainedModel:
-        """The model in evaluation mode with the library's layers: ``layer`` makes one of a plain one and its parts."""
+        """The model in evaluation mode with the library's layers: ``layer`` makes one of a plain one and its parts.
+
+        The parts are copies: a tensor of a safetensors file lies at any address of the mapped file, and torch's int8
+        product for bfloat16 on a CPU ends the process on weights that are not aligned.
+        """
         model = self._model({}, dtype)
         check_finite(model, self.source)
         model.to(device).eval()
         with torch.no_grad():
             for name, parts in self.parts.items():
-                made = layer(name, model.get_submodule(name), {part: one.to(device) for part, one in parts.items()})
+                made = layer(
+                    name, model.get_submodule(name), {part: one.to(device, copy=True) for part, one in parts.items()}
+                )
                 model.set_submodule(name, made.eval())
         return model
 

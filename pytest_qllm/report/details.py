@@ -64,7 +64,7 @@ def pools(rows: Sequence[PooledRow], width: int, where: str) -> Iterator[Line]:
 
 
 def beside(records: Sequence[Record], width: int, where: str) -> Iterator[Line]:
-    """Accuracies beside graded scores, and fidelities, each the worst first."""
+    """Accuracies beside graded scores, answers that reached their limit, and fidelities, each the worst first."""
     graded = sorted(
         ((record, record.beside) for record in records if record.beside is not None),
         key=lambda pair: (pair[1]["effect"], pair[0].benchmark, pair[0].regime),
@@ -73,6 +73,10 @@ def beside(records: Sequence[Record], width: int, where: str) -> Iterator[Line]:
         text = f"beside {record.metric} of {record.regime} on {record.benchmark}: {record.beside_line()}"
         yield from wrapped(text, width)
     yield from _more(len(graded) - FIGURES, where)
+    cut_off = [record for record in records if record.outcome is not None and record.limit_line()]
+    for record in sorted(cut_off, key=_rambling)[:FIGURES]:
+        yield from wrapped(f"{record.benchmark} on {record.regime}: {record.limit_line()}", width)
+    yield from _more(len(cut_off) - FIGURES, where)
     texts = sorted(
         ((record, record.fidelity) for record in records if record.fidelity is not None),
         key=lambda pair: (-pair[1]["kl_mean"], pair[0].benchmark, pair[0].regime),
@@ -81,6 +85,13 @@ def beside(records: Sequence[Record], width: int, where: str) -> Iterator[Line]:
         text = f"fidelity of {record.regime} on {record.benchmark}: {record.fidelity_line()}"
         yield from wrapped(text, width)
     yield from _more(len(texts) - FIGURES, where)
+
+
+def _rambling(record: Record) -> tuple[float, str, str]:
+    """Those that ramble more than the baseline come first."""
+    counts = record.hit_limit or {}
+    more = (counts.get("candidate") or 0) - counts.get("baseline", 0)
+    return -more / record.n, record.benchmark, record.regime
 
 
 def failures(errors: Sequence[Mapping[str, str]], where: str) -> Iterator[Line]:

@@ -27,7 +27,7 @@ class Together:
 
     Attributes:
         alpha: error at which failures are claimed together.
-        judged: verdicts without NO_SIGNAL.
+        judged: verdicts without NO_SIGNAL and UNGATED.
         failed: FAIL among them; ``failed_holm`` of these hold together with that error.
         p_all_pass: p-value of "every test passes" is wrong; None if a verdict has none.
     """
@@ -100,7 +100,7 @@ def together(records: Sequence[Record], alpha: float = ALPHA) -> Together:
         records: verdicts; baselines are passed over.
         alpha: error that any of the claimed failures is wrong.
     """
-    judged = [record for record in records if record.outcome not in (None, Outcome.NO_SIGNAL)]
+    judged = [record for record in records if record.outcome not in (None, Outcome.NO_SIGNAL, Outcome.UNGATED)]
     failed = [record.outcome == Outcome.FAIL for record in judged]
     claims = adjusted([record.p_fail for record in judged])
     hold = sum(fails and p is not None and p <= alpha for fails, p in zip(failed, claims, strict=True))
@@ -113,7 +113,7 @@ def lines(records: Sequence[Record], alpha: float = ALPHA) -> Iterator[str]:
     """What the summary says of the session's error: only where there is more than one verdict, and a claim."""
     found = together(records, alpha)
     judged, failed = found.judged, found.failed
-    outcomes = {record.outcome for record in records if record.outcome is not None}
+    outcomes = {record.outcome for record in records if record.outcome not in (None, Outcome.UNGATED)}
     if judged > 1 and failed and any(record.p_fail is not None for record in records):
         yield (
             f"of {judged} tests {failed} FAIL; {found.failed_holm} of them hold together at {100 * alpha:.3g} % (Holm)"

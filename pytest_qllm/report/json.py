@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.report import items, sidecar, texts
+from pytest_qllm.report.baselines import on_most_items
 from pytest_qllm.report.family import adjusted, pooled, together
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.paired import ALPHA
@@ -44,7 +45,9 @@ def document(
         answers: name and hash of the one that has their prompts and answers.
     """
     # Under xdist records come in as workers end: the report is the same for any number of them.
-    records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
+    records = on_most_items(
+        sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
+    )
     return {
         "schema": SCHEMA,
         "provenance": dict(provenance),
@@ -114,10 +117,15 @@ def save(
     return report
 
 
+_OF_A_BASELINE = (
+    *("model", "benchmark", "dimension", "metric", "scale", "n", "baseline"),
+    *("noise", "hit_limit", "against", "pooled", "size", "rerun"),
+)
+
+
 def _baseline(record: Record) -> dict[str, Any]:
-    names = ("model", "benchmark", "dimension", "metric", "scale", "n", "baseline", "noise", "against", "size", "rerun")
     content = record.to_json()
-    return {**{name: content[name] for name in (*names, "pooled")}, "provenance": content["provenance"]}
+    return {**{name: content[name] for name in _OF_A_BASELINE}, "provenance": content["provenance"]}
 
 
 def _verdicts(records: Sequence[Record]) -> list[dict[str, Any]]:

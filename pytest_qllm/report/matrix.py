@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_qllm.report.record import Record
-from pytest_qllm.report.style import MARKS, Line, Span, badness, line, mark_of, stripped, wrapped
+from pytest_qllm.report.style import MARKS, Line, Span, badness, line, mark_of, markup_of, stripped, wrapped
 
 HEADING = 12
 """Columns of a benchmark's name before it is broken, where names are broken at all."""
@@ -128,8 +128,7 @@ def _rendered(
 
 def _cell(form: _Form, record: Record | None, width: int) -> list[Span]:
     text = "-" if record is None else form.cell(record)
-    mark = None if record is None else mark_of(record)
-    return [(" " * form.gap, {}), (text, {} if mark is None else mark.markup), (" " * (width - len(text)), {})]
+    return [(" " * form.gap, {}), (text, {} if record is None else markup_of(record)), (" " * (width - len(text)), {})]
 
 
 def _blocks(form: _Form, cells: Cells, rows: Sequence[str], columns: Sequence[str], room: int) -> list[list[str]]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
+from pytest_qllm.report import costs
 from pytest_qllm.report import expected as known_loss
 from pytest_qllm.report.pool import Pool
 from pytest_qllm.report.trend import Trend
@@ -23,6 +24,8 @@ class Record:
     Attributes:
         p_pass_holm, p_fail_holm: adjusted for all verdicts of the session; None until that is known.
         beside: the accuracy of the same answers, where the verdict is on a graded score.
+        hit_limit: answers that were ended by their limit of tokens, of the baseline's and of the candidate's; None
+            where nothing is generated.
         against: what changed since a previous release (``trend.Trend``).
         scores: of the single items (``items.Scores``), which go into a file of their own.
         texts: their prompts and answers (``texts.Texts``, packed), which go into another.
@@ -64,6 +67,7 @@ class Record:
     noise: Mapping[str, Any] | None = None
     fidelity: Mapping[str, Any] | None = None
     beside: Mapping[str, Any] | None = None
+    hit_limit: Mapping[str, Any] | None = None
     size: Mapping[str, Any] | None = None
     against: Mapping[str, Any] | None = None
     pooled: Mapping[str, Any] | None = None
@@ -106,6 +110,11 @@ class Record:
         return self.scale == Scale.RELATIVE
 
     @property
+    def is_bias(self) -> bool:
+        """Whether the score is best at 0, and an effect is how much nearer to it the candidate lies."""
+        return self.metric.endswith("bias_score")
+
+    @property
     def trend(self) -> Trend | None:
         return None if self.against is None else Trend.from_json(self.against)
 
@@ -114,8 +123,15 @@ class Record:
         """Whether a loss beyond the tolerance is proven against the previous release."""
         return self.trend is not None and self.trend.verdict == Outcome.FAIL
 
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is of time, memory or size."""
+        return costs.is_cost(self)
+
     def score(self, value: float) -> str:
-        """A score for people: ``53.0 %``, or a perplexity as ``23.89``."""
+        """A score for people: ``53.0 %``, a perplexity as ``23.89``, or a cost as ``45.2 tokens/s``."""
+        if self.is_cost:
+            return costs.figure(self.metric, value)
         return f"{value:.2f}" if self.is_ratio else f"{100 * value:.1f} %"
 
     def change(self, value: float | None) -> str:
@@ -137,6 +153,8 @@ class Record:
         word = {"INCONCLUSIVE": "INCONCL."}.get(self.outcome, self.outcome)
         if self.expected is not None and self.standing != self.outcome:
             word = self.expected.outcome
+        if self.is_cost:
+            return costs.cell(self, word)
         return f"{word} {self.change(self.effect)}" if self.effect is not None else word
 
     def message(self, rerun: str) -> str:
@@ -145,12 +163,16 @@ class Record:
         if self.has_slid and outcome != Outcome.FAIL:
             outcome = f"FAIL since the previous release ({outcome} against the baseline)"
         subject = f"{outcome}: {self.benchmark} on {self.regime} ({self.method}, {self.bits} bits) of {self.model}"
+        if self.is_cost:
+            return costs.message(self, subject, rerun)
         if self.effect is None or self.ci is None or self.candidate is None or self.tolerance is None:
             return f"{subject}: {self.reason}\n  rerun       {rerun}"
         why = known_loss.headline(self, self.expected) if self.expected is not None else ""
         why = "; ".join(text for text in (self.reason, why) if text) or self._sentence(outcome)
         whole = "perplexity" if self.is_ratio else "score"
         unit = f"of the baseline's {whole}" if self.is_ratio or self.is_relative else "points"
+        if self.is_bias:
+            unit = "points nearer to 0"
         allowed = self.change(self.tolerance if self.is_ratio else -self.tolerance)
         low, high = map(self.change, self.ci)
         lines = [
@@ -170,6 +192,8 @@ class Record:
             )
         if self.beside is not None:
             lines.insert(-1, f"  beside      {self.beside_line()}")
+        if self.limit_line():
+            lines.insert(-1, f"  limit       {self.limit_line()}")
         if self.pooled is not None:
             lines.insert(-1, f"  pooled      {self.pooled_line()}")
         if self.trend is not None:
@@ -202,6 +226,17 @@ class Record:
             f"{figures['metric']} {100 * figures['baseline']:.1f} % -> {100 * figures['candidate']:.1f} %, "
             f"{figures['broken']} broken, {figures['mended']} mended"
         )
+
+    def limit_line(self) -> str:
+        """How many answers were ended by their limit of tokens, in a line; empty where none was.
+
+        A candidate that rambles is a finding, whatever its score is.
+        """
+        if self.hit_limit is None or not any(self.hit_limit.values()):
+            return ""
+        before, after = self.hit_limit["baseline"], self.hit_limit["candidate"]
+        sides = f"{before}" if after is None else f"{before} (baseline) and {after} (candidate)"
+        return f"{sides} of {self.n} answers ended at their limit of tokens"
 
     def pooled_line(self) -> str:
         """The benchmarks of a dimension in a line; empty where the verdict is on one."""

@@ -61,6 +61,14 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class HitLimit:
+    """Generated answers that were ended by their limit of tokens; the candidate's is null for a baseline alone."""
+
+    baseline: int
+    candidate: int | None
+
+
+@dataclass(frozen=True)
 class TestError:
     """A test that ended without a verdict."""
 
@@ -87,6 +95,7 @@ class Baseline:
     against: Trend | None = None
     pooled: Pool | None = None
     size: Mapping[str, Any] | None = None
+    hit_limit: HitLimit | None = None
     rerun: str = ""
 
 
@@ -119,6 +128,7 @@ _TYPED: Mapping[str, Any] = {
     "noise": NoiseFloor | None,
     "fidelity": Fidelity | None,
     "beside": Beside | None,
+    "hit_limit": HitLimit | None,
     "against": Trend | None,
     "pooled": Pool | None,
     "expected": Acceptance | None,

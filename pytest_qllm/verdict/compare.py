@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qllm.verdict.corpus import CorpusMetric, corpus_interval
+from pytest_qllm.verdict.corpus import CorpusMetric, bias_interval, corpus_interval
 from pytest_qllm.verdict.exact import exact_interval, exact_p_value
 from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.means import Studentized, Units, bounded_interval, gaffke_p_value, studentize
@@ -68,8 +68,9 @@ def compare(
     Raises:
         ValueError: if a corpus metric comes without its function or its generator.
     """
-    if kind is Kind.CORPUS:
-        return _corpus(baseline, candidate, alpha, metric, generator, relative=False)
+    if kind.of_corpus:
+        towards_zero = kind is Kind.BIAS
+        return _corpus(baseline, candidate, alpha, metric, generator, towards_zero=towards_zero)
     return _TOOLS[kind](baseline, candidate, tolerance, alpha)
 
 
@@ -124,21 +125,43 @@ def _corpus(
     metric: CorpusMetric | None,
     generator: np.random.Generator | None,
     *,
-    relative: bool,
+    relative: bool = False,
+    towards_zero: bool = False,
 ) -> Comparison:
     if metric is None or generator is None or baseline.parts is None or candidate.parts is None:
         raise ValueError("a corpus metric needs its function, a generator and the statistics of each item")
-    # By id, so that the resamples, and with them the limits, do not hang on the order of the items.
-    order = np.argsort(np.asarray(baseline.ids))
-    before, after = baseline.parts[order], candidate.parts[order]
-    effect, low, high, error = corpus_interval(before, after, metric, alpha, generator, relative=relative)
+    units = baseline.ids if baseline.clusters is None else baseline.clusters
+    before, after = (_summed(parts, units) for parts in (baseline.parts, candidate.parts))
+    if towards_zero:
+        effect, low, high, error = bias_interval(before, after, metric, alpha, generator)
+    else:
+        effect, low, high, error = corpus_interval(before, after, metric, alpha, generator, relative=relative)
     why = "" if isfinite(low) else "the resamples do not differ, or have no score: there is no spread to judge by"
-    if baseline.clusters is not None:
-        why = "items of one cluster depend on each other, and the resamples take them one by one"
-    method = f"paired bootstrap, BCa{', relative' if relative else ''}"
+    whole = "" if baseline.clusters is None else " of clusters"
+    method = f"paired bootstrap{whole}, BCa{', relative' if relative else ''}"
     if not isfinite(effect):
         effect, why = 0.0, "the baseline scores 0, of which no share can be lost"
-    return Comparison(effect, low, high, None, None, error, len(baseline.ids), method, None, None, why)
+    return Comparison(effect, low, high, None, None, error, len(before), method, None, None, why)
+
+
+def _summed(parts: Floats, units: Sequence[str]) -> Floats:
+    """Statistics of each unit: they are sums, and so are those of a cluster.
+
+    In the order of the units' names, so that the resamples, and with them the limits, do not hang on that of the items.
+    """
+    names, place = np.unique(np.asarray(units), return_inverse=True)
+    sums = np.zeros((len(names), parts.shape[1]))
+    np.add.at(sums, place, parts)
+    return sums
+
+
+def corpus_error(sample: Sample, metric: CorpusMetric) -> float:
+    """Standard error of a corpus metric of one model: the jackknife over its units."""
+    assert sample.parts is not None
+    parts = _summed(sample.parts, sample.ids if sample.clusters is None else sample.clusters)
+    count = len(parts)
+    without = metric((parts.sum(0) - parts)[:, None, :])
+    return sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
 
 
 def _accuracy(baseline: Sample, candidate: Sample, tolerance: float, alpha: float) -> Comparison:

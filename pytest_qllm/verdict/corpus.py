@@ -26,6 +26,7 @@ def corpus_interval(
     resamples: int = RESAMPLES,
     *,
     relative: bool = False,
+    summed: bool = False,
 ) -> tuple[float, float, float, float]:
     """Difference of a corpus metric, candidate minus baseline, with BCa limits (Efron, 1987, JASA 82, 171-185).
 
@@ -39,6 +40,7 @@ def corpus_interval(
         generator: where the resamples come from.
         resamples: of the bootstrap; a limit needs at least 10 / alpha for its tail to be seen.
         relative: the difference as a share of the baseline's score, on each resample of its own.
+        summed: the sum of both scores instead.
 
     Returns:
         difference, low, high, and the bootstrap's standard error. Where no resample differs from the others the limits
@@ -54,6 +56,8 @@ def corpus_interval(
     def difference(index: NDArray[np.int64], axis: int = -1) -> Floats:
         index = np.moveaxis(index, axis, -1)
         before, after = metric(baseline[index]), metric(candidate[index])
+        if summed:
+            return after + before
         return after / before - 1 if relative else after - before
 
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
@@ -73,3 +77,29 @@ def corpus_interval(
     if not np.isfinite([low, high]).all() or not low < high:
         return estimate, -np.inf, np.inf, float(result.standard_error)
     return estimate, low, high, float(result.standard_error)
+
+
+def bias_interval(
+    baseline: Floats,
+    candidate: Floats,
+    metric: CorpusMetric,
+    alpha: float,
+    generator: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> tuple[float, float, float, float]:
+    """How much nearer to 0 the candidate's score lies, |baseline| - |candidate|, of a metric that is best there.
+
+    Resampled distances from 0 are folded where a score is near it: their limits pass a loss of exactly the tolerance in
+    a quarter of runs. So the limits are made of those of the difference d = candidate - baseline and of the sum s of
+    both: the distance grows by max(d, -s) where the baseline's score is positive, by max(-d, s) where it is negative,
+    and by the smaller of the two whatever its sign. Each of the limits has the error ``alpha / 2``, since the smaller
+    of two bounds errs where either does.
+
+    Args and returns: as ``corpus_interval``; the standard error is that of the difference.
+    """
+    before, after = float(metric(baseline)), float(metric(candidate))
+    _, low_d, high_d, error = corpus_interval(baseline, candidate, metric, alpha / 2, generator, resamples)
+    _, low_s, high_s, _ = corpus_interval(baseline, candidate, metric, alpha / 2, generator, resamples, summed=True)
+    most = min(max(high_d, -low_s), max(-low_d, high_s))
+    least = min(max(low_d, -high_s), max(-high_d, low_s))
+    return abs(before) - abs(after), -most, -least, error

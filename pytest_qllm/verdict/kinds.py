@@ -30,6 +30,8 @@ class Kind(StrEnum):
     """Seconds or bytes, measured in pairs. Tolerance: the largest ratio, such as 1.10, or 0.60 for a gain."""
     CORPUS = "corpus"
     """A function of all items at once (BLEU, chrF). Tolerance: a difference of it."""
+    BIAS = "bias"
+    """A function of all items at once that is best at 0 (BBQ's). Tolerance: how much further from 0 it may lie."""
 
     @property
     def scale(self) -> Scale:
@@ -42,16 +44,27 @@ class Kind(StrEnum):
         Exact limits and Gaffke's need none. A variance or a bootstrap of fewer units than these is no ground for a
         verdict; docs/explanation/statistics.md has the error rates that were simulated.
         """
-        return {Kind.PERPLEXITY: 8, Kind.COST: 8, Kind.MEAN: 30, Kind.SOFT: 30, Kind.CORPUS: 100}.get(self, 1)
+        return {Kind.PERPLEXITY: 8, Kind.COST: 8, Kind.MEAN: 30, Kind.SOFT: 30, Kind.CORPUS: 100, Kind.BIAS: 100}.get(
+            self, 1
+        )
 
     @property
     def first_look(self) -> int:
-        """Fewest items at which an early look is worth its error: a variance is least known in the tails."""
-        return 2 * self.minimum if self.minimum > 1 else 1
+        """Fewest items at which an early look may be: as few as are judged at all.
+
+        A variance is least known in the tails, which the limits of studentized means make up for (``means``). A
+        bootstrap has nothing of the kind.
+        """
+        return 2 * self.minimum if self is Kind.CORPUS else self.minimum
 
     @property
     def units(self) -> str:
         return {Kind.PERPLEXITY: "documents", Kind.COST: "runs"}.get(self, "independent items or clusters")
+
+    @property
+    def of_corpus(self) -> bool:
+        """Whether it is a function of all items at once, of statistics that each item has."""
+        return self in (Kind.CORPUS, Kind.BIAS)
 
     @property
     def has_chance(self) -> bool:

@@ -99,3 +99,9 @@ def detects_random(
     error = sqrt((baseline * (1 - baseline) + chance * (1 - chance)) / n)
     margin = baseline - chance - tolerance
     return margin > 0 and margin >= (float(norm.isf(alpha)) + float(norm.ppf(power))) * error
+
+
+def detects_nothing(baseline: float, tolerance: float, error: float, alpha: float = ALPHA, power: float = 0.8) -> bool:
+    """Whether the loss of a model that scores 0 would be proven, where the baseline's score has that standard error."""
+    margin = baseline - tolerance
+    return margin > 0 and margin >= (float(norm.isf(alpha)) + float(norm.ppf(power))) * error

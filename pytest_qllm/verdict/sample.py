@@ -72,7 +72,7 @@ def check(sample: Sample, kind: Kind) -> None:
         raise QllmError("a perplexity needs at least one scored token in every document")
     if kind is Kind.COST and not (sample.scores > 0).all():
         raise QllmError("times and memory must be positive")
-    if kind is Kind.CORPUS and (sample.parts is None or not np.isfinite(sample.parts).all()):
+    if kind.of_corpus and (sample.parts is None or not np.isfinite(sample.parts).all()):
         raise QllmError("a corpus metric needs finite statistics of every item")
 
 

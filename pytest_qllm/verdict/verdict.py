@@ -8,12 +8,13 @@ from math import exp, isfinite, log, log1p
 
 import numpy as np
 
-from pytest_qllm.verdict.compare import Comparison, compare, compare_relative
+from pytest_qllm.verdict.compare import Comparison, compare, compare_relative, corpus_error
 from pytest_qllm.verdict.corpus import CorpusMetric
 from pytest_qllm.verdict.kinds import Kind, Scale, kind_of
+from pytest_qllm.verdict.means import units_needed
 from pytest_qllm.verdict.multiplicity import mcnemar_p_value
-from pytest_qllm.verdict.paired import ALPHA, design_effect, detects_random
-from pytest_qllm.verdict.power import equivalent_fixed_items
+from pytest_qllm.verdict.paired import ALPHA, design_effect, detects_nothing, detects_random
+from pytest_qllm.verdict.power import POWER, equivalent_fixed_items
 from pytest_qllm.verdict.sample import Sample, check, check_pair
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Sample",
     "Scale",
     "Verdict",
+    "at_ceiling",
     "check",
     "decide",
     "judge",
@@ -31,11 +33,20 @@ __all__ = [
 ]
 
 
+CEILING = 0.99
+"""Share of right answers above which a benchmark is too easy for the baseline to show what a candidate has lost."""
+
+STUDENTIZED = (Kind.SOFT, Kind.MEAN, Kind.PERPLEXITY, Kind.COST)
+"""Kinds whose limits are studentized, with a fixed design of their own (``means.units_needed``)."""
+
+
 class Outcome(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     NO_SIGNAL = "NO_SIGNAL"
+    UNGATED = "UNGATED"
+    """Measured, and nobody has said what is allowed: no verdict at all."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +108,19 @@ def mean_score(sample: Sample, kind: Kind | Scale, metric: CorpusMetric | None =
 
 
 def lacks_signal(
-    baseline: Sample, kind: Kind | Scale, tolerance: float, *, relative: bool = False, alpha: float = ALPHA
+    baseline: Sample,
+    kind: Kind | Scale,
+    tolerance: float,
+    *,
+    relative: bool = False,
+    alpha: float = ALPHA,
+    metric: CorpusMetric | None = None,
 ) -> str | None:
     """Why the baseline's scores cannot carry a verdict at this tolerance, or None where they can."""
     kind = kind_of(kind)
     check(baseline, kind)
+    if kind is Kind.CORPUS and metric is not None:
+        return _lacks_corpus(baseline, metric, tolerance, relative=relative, alpha=alpha)
     if not kind.has_chance:
         return None
     n, score, chance = len(baseline.ids), mean_score(baseline, kind), float(baseline.chance.mean())
@@ -112,6 +131,20 @@ def lacks_signal(
     return (
         f"the baseline answers {score:.1%} of {n} items, chance is {chance:.1%}: too close for these items to tell "
         f"a model that answers at random from one within the tolerance of {100 * margin:.1f} points"
+    )
+
+
+def _lacks_corpus(
+    baseline: Sample, metric: CorpusMetric, tolerance: float, *, relative: bool, alpha: float
+) -> str | None:
+    """A model that says nothing scores 0: could its loss be told from one within the tolerance?"""
+    score = mean_score(baseline, Kind.CORPUS, metric)
+    margin = tolerance * score if relative else tolerance
+    if len(baseline.ids) < Kind.CORPUS.minimum or detects_nothing(score, margin, corpus_error(baseline, metric), alpha):
+        return None
+    return (
+        f"the baseline scores {100 * score:.1f} on {len(baseline.ids)} items: too close to 0 for these items to tell a "
+        f"model that scores nothing from one within the tolerance of {100 * margin:.1f} points"
     )
 
 
@@ -148,7 +181,7 @@ def judge(
     """
     kind = kind_of(kind)
     check_pair(baseline, candidate, kind)
-    reason = lacks_signal(baseline, kind, tolerance, relative=relative, alpha=signal_alpha)
+    reason = lacks_signal(baseline, kind, tolerance, relative=relative, alpha=signal_alpha, metric=metric)
     if reason is not None:
         return Verdict(Outcome.NO_SIGNAL, tolerance, None, reason)
     if relative:
@@ -184,6 +217,20 @@ def judge(
     return Verdict(decide(evidence, tolerance), tolerance, evidence)
 
 
+def at_ceiling(verdict: Verdict, kind: Kind | Scale) -> Verdict:
+    """The verdict, but NO_SIGNAL for a PASS on items that the baseline answers nearly all; a proven loss is one."""
+    evidence = verdict.evidence
+    if verdict.outcome is not Outcome.PASS or evidence is None or not kind_of(kind).has_chance:
+        return verdict
+    if evidence.baseline <= CEILING:
+        return verdict
+    reason = (
+        f"the baseline answers {evidence.baseline:.1%} of {evidence.n} items: at the ceiling, where a worse model may "
+        "answer as many"
+    )
+    return Verdict(Outcome.NO_SIGNAL, verdict.tolerance, None, reason)
+
+
 def decide(evidence: Evidence, tolerance: float) -> Outcome:
     """What the limits prove of a tolerance: that the loss is larger, smaller, or neither."""
     if evidence.scale is Scale.RATIO:
@@ -201,6 +248,9 @@ def _any_loss(found: Comparison, n: int) -> float | None:
 
 def _fixed(found: Comparison, scale: Scale, kind: Kind, tolerance: float, n: int, alpha: float) -> int | None:
     margin = abs(log(tolerance)) if scale is Scale.RATIO and tolerance > 0 else tolerance
+    if kind in STUDENTIZED and margin > 0 and isfinite(found.error) and found.units > 1:
+        needed = units_needed(found.error, found.units, margin, POWER, alpha, kind.minimum)
+        return None if needed is None else round(needed * n / found.units)
     floor = log(alpha) / log1p(-tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
     items = equivalent_fixed_items(n, found.error, margin, max(floor, kind.minimum), alpha=alpha)
     return round(items) if isfinite(items) else None

@@ -62,30 +62,66 @@ def test_own_checkpoint(suite: Suite) -> None:
     assert suite.verdicts["bnb-nf4", "arc_easy"]["planned"] == 48
 
 
-def test_own_benchmark(suite: Suite) -> None:
-    files = ("conftest.py", "test_tickets.py", "tasks/tickets.yaml", "data/tickets/test.jsonl")
-    write_files(suite, "how-to/own-benchmark.md", *files)
+OWN = "how-to/own-benchmark.md"
+
+
+def test_own_questions(suite: Suite) -> None:
+    write_files(suite, OWN, "data/capitals.jsonl", "test_capitals.py")
+    for arguments in commands(OWN, "test_capitals.py"):
+        suite.run(*arguments, data=None, regimes=None)
+    assert suite.report["errors"] == []
+    assert {(one["benchmark"], one["n"], one["metric"]) for one in suite.report["baselines"]} == {
+        ("capitals", 2, "exact_match")
+    }
+
+
+def test_own_choices_and_function(suite: Suite) -> None:
+    write_files(suite, OWN, "data/teams.jsonl", "data/summaries.jsonl", "test_summaries.py")
+    suite.pytester.makepyfile(test_teams="def test_teams(gate):\n    gate('data/teams.jsonl')\n")
+    suite.run(data=None, regimes="bnb-int8")
+    assert suite.report["errors"] == []
+    assert {(one["benchmark"], one["metric"]) for one in suite.report["baselines"]} == {
+        ("teams", "acc"),
+        ("summaries", "brief"),
+    }
+
+
+def grown(suite: Suite) -> None:
+    """The page's items, thirty times each."""
     data = suite.path / "data/tickets/test.jsonl"
     shown = [json.loads(line) for line in data.read_text().splitlines()]
     write_documents(data, [{**shown[at % 2], "ticket": f"{at}: {shown[at % 2]['ticket']}"} for at in range(60)])
-    for arguments in commands("how-to/own-benchmark.md", "test_tickets.py"):
+
+
+def test_own_task_file(suite: Suite) -> None:
+    write_files(suite, OWN, "test_tickets.py", "tasks/tickets.yaml", "data/tickets/test.jsonl")
+    grown(suite)
+    for arguments in commands(OWN, "test_tickets.py"):
         suite.run(*arguments, data=None, regimes=None)
     assert set(suite.verdicts) == {("bnb-int8", "tickets"), ("bnb-nf4", "tickets")}
-    assert {(one["n"], one["verdict"]) for one in suite.report["verdicts"]} == {(60, "NO_SIGNAL")}
+    found = {(one["n"], one["verdict"], one["dimension"]) for one in suite.report["verdicts"]}
+    assert found == {(60, "NO_SIGNAL", "domain")}
     assert suite.report["errors"] == []
 
 
+def test_own_benchmark_of_a_plugin(suite: Suite) -> None:
+    write_files(suite, OWN, "conftest.py", "tasks/tickets.yaml", "data/tickets/test.jsonl")
+    grown(suite)
+    suite.gates("tickets")
+    suite.run(data=None, regimes="bnb-int8")
+    assert suite.outcomes == {("bnb-int8", "tickets"): "NO_SIGNAL"}
+
+
 def test_a_task_of_lm_evals(suite: Suite) -> None:
-    block = [one for one in blocks(page("how-to/own-benchmark.md")) if one.title == "conftest.py"][1]
-    suite.pytester.makeconftest(block.body)
+    (block,) = [one for one in blocks(page(OWN)) if 'gate("openbookqa"' in one.body]
+    suite.pytester.makepyfile(test_it=block.body)
     riddles = (suite.own_data() / "arc_easy/validation.jsonl").read_text().splitlines()
     documents = [json.loads(line) for line in riddles]
     write_documents(
         suite.path / "data/openbookqa/test.jsonl",
         [{**document, "question_stem": document["question"]} for document in documents],
     )
-    suite.gates("openbookqa")
-    suite.run(regimes="bnb-int8")
+    suite.run("-k", "openbookqa", regimes="bnb-int8")
     assert suite.outcomes == {("bnb-int8", "openbookqa"): "NO_SIGNAL"}
 
 

@@ -126,9 +126,21 @@ def test_grades_are_judged_by_their_bounds(continued: Suite) -> None:
 
 
 def test_what_nobody_knows_the_size_of_needs_a_tolerance(continued: Suite) -> None:
-    gate(continued)
-    assert_refused(continued.run("-k", "same"), "continued: there is no tolerance for a metric of the kind 'graded'")
+    gate(continued, metric="points")
+    assert_refused(continued.run("-k", "same"), "continued: there is no tolerance for a metric of the kind 'mean'")
     continued.run("-k", "fp16").assert_outcomes(passed=1, deselected=1)  # a baseline is measured all the same
+
+
+def test_a_grade_and_a_corpus_metric_have_one(continued: Suite) -> None:
+    continued.pytester.makepyfile(
+        "def test_it(gate): gate('continued')\ndef test_bleu(gate): gate('continued', metric='bleu')"
+    )
+    continued.run("--qllm-plan")
+    plans = json.loads((continued.path / "reports/plan.json").read_text())["plans"]
+    assert {one["metric"]: one["tolerance"] for one in plans if one["regime"] == "same"} == {
+        "overlap": 0.02,
+        "bleu": 0.02,
+    }
 
 
 @pytest.mark.parametrize("table", ["continued = {8 = 0.06}", "graded = {8 = 0.06}"])
@@ -166,6 +178,20 @@ def test_a_corpus_metric_is_not_compared_with_a_previous_release(continued: Suit
     continued.run(regimes="some", report="old")
     continued.run(regimes="some", against="old/qllm.json")
     assert "bleu is a score of all texts together" in continued.verdicts["some", "continued"]["against"]["reason"]
+
+
+def test_a_model_that_gets_nothing_right_has_no_bleu_to_lose(continued: Suite) -> None:
+    """Its every candidate would be within the tolerance of it."""
+    documents = (continued.path / "data/continued/test.jsonl").read_text().splitlines()
+    write_documents(
+        continued.path / "data/continued/test.jsonl",
+        ({**json.loads(line), "answer": f"nothing of the kind was said in {at}"} for at, line in enumerate(documents)),
+    )
+    gate(continued, metric="bleu")
+    continued.run(regimes="same,destroyed").assert_outcomes(passed=1, skipped=2)
+    verdict = continued.verdicts["destroyed", "continued"]
+    assert verdict["verdict"] == "NO_SIGNAL"
+    assert "too close to 0 for these items to tell a model that scores nothing" in verdict["reason"]
 
 
 def test_a_mean_has_the_unit_of_its_task(continued: Suite) -> None:
@@ -219,3 +245,43 @@ def test_a_bias_score_of_few_answers_does_not_count(continued: Suite) -> None:
     gate(continued, "bias", tolerance=0.06)
     continued.run().assert_outcomes(passed=1, failed=1)
     assert "rests on 90 answers; at least 100 are needed in both models" in continued.verdicts["same", "bias"]["reason"]
+
+
+def test_a_bias_score_of_a_baseline_at_chance_has_no_signal(continued: Suite) -> None:
+    documents = (continued.path / "data/bias/test.jsonl").read_text()
+    write_documents(
+        continued.path / "data/bias/test.jsonl",
+        ({**json.loads(line), "answer": "nothing"} for line in documents.splitlines()),
+    )
+    gate(continued, "bias", tolerance=0.06)
+    continued.run().assert_outcomes(passed=1, skipped=1)
+    reason = continued.verdicts["same", "bias"]["reason"]
+    assert reason.startswith("a bias score counts only behind an accuracy: the baseline answers 0.0% of 120 items")
+
+
+def test_answers_that_reach_their_limit_are_counted(continued: Suite) -> None:
+    """The tiny model never stops by itself: all its answers have as many tokens as they may."""
+    gate(continued, tolerance=0.06)
+    result = continued.run(regimes="destroyed")
+    verdict = continued.verdicts["destroyed", "continued"]
+    before, after = verdict["hit_limit"]["baseline"], verdict["hit_limit"]["candidate"]
+    assert before == verdict["n"] >= after > 0
+    line = f"{before} (baseline) and {after} (candidate) of {before} answers ended at their limit of tokens"
+    assert f"limit       {line}" in result.stdout.str()
+    assert f"continued on destroyed: {line}" in " ".join(result.stdout.str().split())
+    assert line in (continued.path / "reports/qllm.html").read_text()
+    (baseline,) = continued.report["baselines"]
+    assert baseline["hit_limit"] == {"baseline": ITEMS, "candidate": None}
+
+
+def test_items_of_one_cluster_count_as_one(continued: Suite) -> None:
+    """Declared later, too: nothing is measured again."""
+    gate(continued, tolerance=0.06)
+    continued.run("--qllm-fixed-n").assert_outcomes(passed=2)
+    continued.scored.clear()
+    conftest = continued.path / "conftest.py"
+    conftest.write_text(conftest.read_text().replace("kinds, behind)", 'kinds, behind, ("known",))'))
+    continued.run("--qllm-fixed-n").assert_outcomes(passed=1, failed=1)
+    verdict = continued.verdicts["same", "continued"]
+    assert (verdict["verdict"], verdict["interval"]) == ("INCONCLUSIVE", "Gaffke over clusters")
+    assert continued.scored == []

@@ -11,6 +11,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from pytest_qllm.benchmarks.data.manifest import Manifest, fingerprint, write_own
+
 WORDS = [consonant + vowel for consonant in "bdfgklmnpr" for vowel in "ao"]
 LAMBADA = 120
 UNANSWERABLE = 12
@@ -58,6 +60,13 @@ def write_data(directory: Path, model: Path) -> None:
 def write_documents(file: Path, documents: Iterable[dict[str, Any]]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    write_manifest(file.parent)
+
+
+def write_manifest(folder: Path) -> None:
+    """Say that the items of a folder are the ones that are meant; of a known benchmark others are refused."""
+    found = {file.stem: fingerprint(map(json.loads, file.read_text().splitlines())) for file in folder.glob("*.jsonl")}
+    write_own(folder, Manifest("invented by the tests", "", {"": found}))
 
 
 class _Author:

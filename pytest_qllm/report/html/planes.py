@@ -77,7 +77,8 @@ def perplexities(view: View) -> list[Tells]:
     """Every perplexity against every benchmark of another metric, over the regimes that were judged on both."""
     names = _single(view)
     texts = [name for name in names if any(record.metric == "perplexity" for record in view.of(name))]
-    return [_tells(view, text, name) for text in texts for name in names if name not in texts and view.of(name)]
+    others = [name for name in names if any(not record.is_ratio for record in view.of(name))]
+    return [_tells(view, text, name) for text in texts for name in others if name not in texts]
 
 
 def _tells(view: View, text: str, benchmark: str) -> Tells:

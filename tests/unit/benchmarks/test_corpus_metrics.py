@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sacrebleu
 from lm_eval.api.registry import get_aggregation
 
 from pytest_qllm.benchmarks.corpus import CORPUS_METRICS, corpus_metric, statistics
@@ -23,6 +24,14 @@ def test_it_is_what_lm_eval_says_of_the_same_items(metric, items):
     pairs = [list(PAIRS[at]) for at in items]
     parts = np.array([statistics(metric, pair) for pair in pairs])
     assert corpus_metric(metric)(parts) == pytest.approx(get_aggregation(metric)(pairs) / 100, abs=1e-12)
+
+
+def test_chinese_has_a_tokenizer_of_its_own():
+    pairs = [("今天天气很好。", "今天天气不错。"), ("我喜欢读书。", "我喜欢读书。")]
+    parts = np.array([statistics("bleu_zh", pair) for pair in pairs])
+    expected = sacrebleu.corpus_bleu([made for _, made in pairs], [[right for right, _ in pairs]], tokenize="zh").score
+    assert corpus_metric("bleu_zh")(parts) == pytest.approx(expected / 100, abs=1e-12)
+    assert expected > 50 > sacrebleu.corpus_bleu([made for _, made in pairs], [[right for right, _ in pairs]]).score
 
 
 @pytest.mark.parametrize("metric", CORPUS_METRICS)

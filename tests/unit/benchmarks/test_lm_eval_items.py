@@ -12,6 +12,7 @@ pytest.importorskip("lm_eval")
 from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
+from pytest_qllm.errors import QllmError
 from pytest_qllm.store import Store
 
 DESCRIPTION = "Say what colour it is.\n\n"
@@ -78,6 +79,19 @@ def beginning(item: Item) -> str:
 def question(thing: str, colour: int | None = None) -> str:
     answer = "" if colour is None else f" {COLOURS[colour]}\n\n"
     return f"Q: What is the colour of {thing}?\nA:{answer}"
+
+
+def test_a_benchmark_s_own_number_of_shots_goes_before_its_task_s(make, store):
+    benchmark = make(**FIXED)
+    fewer = LmEvalBenchmark(replace(benchmark.benchmark, shots=1), benchmark.source, 0)
+    (one, three) = (made.items(1, store())[0].requests[0][0].count("Q:") for made in (fewer, benchmark))
+    assert (one, three) == (2, 4)
+    assert fewer.identity() != benchmark.identity()
+
+
+def test_shots_are_never_taken_from_the_questions(make, store):
+    with pytest.raises(QllmError, match=r"colours shows 3 examples of its split 'dev', which .* has not; it has: test"):
+        make(fewshot_split="dev").items(2, store())
 
 
 def test_fixed_shots_are_shared_whole(make, store):

@@ -82,6 +82,7 @@ def test_a_baseline_is_its_score():
             "n": 200,
             "baseline": 0.65,
             "noise": None,
+            "hit_limit": None,
             "against": None,
             "pooled": None,
             "size": None,

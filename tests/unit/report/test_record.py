@@ -70,6 +70,21 @@ class TestMessage:
             "  rerun       pytest t.py",
         ]
 
+    @pytest.mark.parametrize(
+        ("counts", "expected"),
+        [
+            ({"baseline": 3, "candidate": 41}, "3 (baseline) and 41 (candidate) of 400 answers ended at their limit"),
+            ({"baseline": 3, "candidate": None}, "3 of 400 answers ended at their limit of tokens"),
+            ({"baseline": 0, "candidate": 0}, ""),
+            (None, ""),
+        ],
+    )
+    def test_tells_how_many_answers_were_cut_off(self, counts, expected):
+        record = replace(FAILED, hit_limit=counts)
+        assert expected in record.limit_line()
+        assert bool(record.limit_line()) is bool(expected)
+        assert ("  limit       " in record.message("")) is bool(expected)
+
     def test_of_a_perplexity_speaks_of_ratios_and_of_no_flips(self):
         assert PERPLEXITY.message("pytest t.py").splitlines() == [
             "FAIL: story_perplexity on bnb-nf4 (NF4, 4 bits) of smollm2-135m: a perplexity of more than x1.08 the "

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.verdict.compare import compare
-from pytest_qllm.verdict.verdict import Kind, Outcome, Sample, Scale, judge, lacks_signal, mean_score
+from pytest_qllm.verdict.verdict import Kind, Outcome, Sample, Scale, at_ceiling, judge, lacks_signal, mean_score
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -50,6 +50,23 @@ def accuracy(baseline, candidate, tolerance=0.03):
 
 def perplexity(baseline, candidate, tolerance=1.02):
     return judge(baseline, candidate, Scale.RATIO, tolerance)
+
+
+class TestCeiling:
+    """Items that the baseline answers nearly all: too easy to pass by, not too easy to fail."""
+
+    @pytest.mark.parametrize(
+        ("right", "outcome"), [(1000, Outcome.NO_SIGNAL), (995, Outcome.NO_SIGNAL), (990, Outcome.PASS)]
+    )
+    def test_there_is_no_pass(self, right, outcome):
+        verdict = at_ceiling(accuracy(*pair(1000, right=right), tolerance=0.03), Kind.ACCURACY)
+        assert verdict.outcome is outcome
+        assert ("at the ceiling" in verdict.reason) is (outcome is Outcome.NO_SIGNAL)
+
+    def test_a_proven_loss_is_one(self):
+        verdict = accuracy(*pair(1000, right=1000, broken=90), tolerance=0.03)
+        assert at_ceiling(verdict, Kind.ACCURACY) is verdict
+        assert verdict.outcome is Outcome.FAIL
 
 
 class TestAccuracy:
@@ -225,6 +242,60 @@ class TestOtherKinds:
         assert verdict.evidence.interval == "paired bootstrap, BCa"
         with pytest.raises(ValueError, match="needs its function"):
             judge(baseline, candidate, Kind.CORPUS, 0.05)
+
+    def ratios(self, biased, seed, clusters=None):
+        """Biased and informative answers; the score is 2 biased / informative - 1."""
+        informative = np.ones(400)
+        parts = np.stack([(np.random.default_rng(seed).random(400) < biased).astype(float), informative], axis=1)
+        return replace(self.graded(np.zeros(400)), parts=parts, clusters=clusters)
+
+    @pytest.mark.parametrize(
+        ("biased", "outcome"),
+        [(0.5, Outcome.PASS), (0.75, Outcome.INCONCLUSIVE), (0.95, Outcome.FAIL), (0.05, Outcome.FAIL)],
+    )
+    def test_a_bias_score_is_judged_by_its_distance_from_0(self, biased, outcome):
+        verdict = judge(
+            self.ratios(0.7, 20),
+            self.ratios(biased, 21),
+            Kind.BIAS,
+            0.1,
+            metric=lambda p: 2 * p[..., 0].sum(-1) / p[..., 1].sum(-1) - 1,
+            generator=np.random.default_rng(22),
+        )
+        assert verdict.outcome is outcome
+        evidence = verdict.evidence
+        assert np.sign(evidence.candidate) == np.sign(biased - 0.5) or biased == 0.5
+        assert evidence.effect == pytest.approx(abs(evidence.baseline) - abs(evidence.candidate))
+
+    def test_clusters_of_a_corpus_metric_are_resampled_as_a_whole(self):
+        names = tuple(f"template {at % 110}" for at in range(400))
+        metric = {"metric": lambda p: p[..., 0].sum(-1) / p[..., 1].sum(-1)}
+        found = [
+            judge(
+                self.ratios(0.7, 23, clusters),
+                self.ratios(0.7, 24, clusters),
+                Kind.CORPUS,
+                0.2,
+                generator=np.random.default_rng(25),
+                **metric,
+            ).evidence
+            for clusters in (None, names)
+        ]
+        assert [one.units for one in found] == [400, 110]
+        assert found[1].interval == "paired bootstrap of clusters, BCa"
+        assert found[0].effect == pytest.approx(found[1].effect)
+
+    def test_few_clusters_are_no_ground_for_a_verdict(self):
+        names = tuple(f"template {at % 99}" for at in range(400))
+        verdict = judge(
+            self.ratios(0.7, 23, names),
+            self.ratios(0.7, 24, names),
+            Kind.CORPUS,
+            0.2,
+            metric=lambda p: p[..., 0].sum(-1) / p[..., 1].sum(-1),
+            generator=np.random.default_rng(25),
+        )
+        assert (verdict.outcome, verdict.reason[:14]) == (Outcome.INCONCLUSIVE, "fewer than 100")
 
     def test_a_corpus_metric_without_statistics_is_refused(self):
         with pytest.raises(QllmError, match="statistics of every item"):

@@ -1,0 +1,2 @@
+def test_bbq(gate):
+    gate("bbq")

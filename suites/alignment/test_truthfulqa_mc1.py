@@ -1,0 +1,2 @@
+def test_truthfulqa_mc1(gate):
+    gate("truthfulqa_mc1")

@@ -1,0 +1,2 @@
+def test_bbh(gate):
+    gate("bbh")

@@ -1,0 +1,2 @@
+def test_ceval(gate):
+    gate("ceval")

@@ -1,0 +1,2 @@
+def test_cnn_dailymail(gate):
+    gate("cnn_dailymail")

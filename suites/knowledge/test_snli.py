@@ -1,0 +1,2 @@
+def test_snli(gate):
+    gate("snli")

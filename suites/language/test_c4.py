@@ -1,0 +1,2 @@
+def test_c4(gate):
+    gate("c4")

@@ -1,0 +1,2 @@
+def test_ptb(gate):
+    gate("ptb")

@@ -1,0 +1,2 @@
+def test_wikitext2(gate):
+    gate("wikitext2")
