@@ -125,15 +125,25 @@ class Questions:
         return SessionNames(added, TaskFiles(self.config.rootpath, Store(cache_directory())))
 
     def _counts(self, name: str, parts: Sequence[Benchmark], said: int | None, *, named: bool) -> dict[str, int]:
-        """Items of each benchmark of a dimension; without those that this session leaves out, unless they are named."""
+        """Items of each benchmark of a dimension; without those that this session leaves out, unless they are named.
+
+        Of benchmarks that ask of the same documents only the first is taken: its answers and the others' are not
+        independent.
+        """
         from pytest_qllm.dimension import LEAST
 
         found: dict[str, int] = {}
         without: list[str] = []
+        asked: dict[str, str] = {}
         for part in parts:
             try:
                 self._check_judge(part)
-                found[part.name] = self._counted(self._items(part) if said is None else said)
+                count = self._counted(self._items(part) if said is None else said)
+                other = asked.setdefault(part.data or part.name, part.name)
+                if other != part.name and named:
+                    raise QllmError(f"{other} and {part.name} ask of the same documents; name one of them")
+                if other == part.name:
+                    found[part.name] = count
             except UnavailableError as error:
                 if named:
                     raise

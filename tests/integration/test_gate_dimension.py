@@ -15,6 +15,7 @@ BENCHMARKS = """
         task = "lambada/lambada_openai.yaml"
         return [
             Benchmark("more_words", "language", task, "acc", 60, 60, None, "mine/more", chunk=20),
+            Benchmark("again", "language", task, "acc", 60, 60, None, "mine/more", data="more_words"),
             Benchmark("riddles", "language", "arc/arc_easy.yaml", "acc", 48, 48, None, "mine/riddles", chunk=20),
         ]
 """
@@ -22,7 +23,7 @@ BENCHMARKS = """
 
 @pytest.fixture(autouse=True)
 def three_benchmarks(suite: Suite) -> None:
-    """LAMBADA's documents as two benchmarks, and one that the model answers at random."""
+    """LAMBADA's documents as two benchmarks, of which one is asked twice, and one that the model answers at random."""
     suite.more_regimes()
     suite.pytester.makeconftest(MORE_REGIMES + BENCHMARKS)
     data = suite.own_data()
@@ -62,7 +63,7 @@ def test_a_row_of_its_own_on_the_items_of_the_single_tests(suite: Suite) -> None
     assert sum(part["broken"] for part in parts) == destroyed["flips"]["broken"]
     effect = sum(part["n"] * part["effect"] for part in parts) / destroyed["n"]
     assert destroyed["effect"] == pytest.approx(effect)
-    result.stdout.re_match_lines([r"regime +language", r".*pooled +items of lambada .*left out: riddles"])
+    result.stdout.re_match_lines([r".*pooled +items of lambada .*left out: riddles", r"regime +language"])
     jsonschema.validate(suite.report, schema("qllm.schema.json"))
 
 
@@ -104,6 +105,10 @@ def test_one_benchmark_with_a_signal_is_none(suite: Suite) -> None:
         ("gate.dimension('wisdom')", "unknown dimension 'wisdom'; known dimensions: knowledge, language"),
         ("gate.dimension('language', benchmarks=['piqa'])", "piqa: no accuracy of the dimension 'language'"),
         ("gate.dimension('language', benchmarks=['lambada'])", "has 1 accuracies (lambada); pooling needs 2"),
+        (
+            "gate.dimension('language', benchmarks=['more_words', 'again'])",
+            "more_words and again ask of the same documents",
+        ),
         ("gate.dimension('language', items=0)", "items is 0; expected a whole number from 1"),
         ("gate.dimension('language', tolerance=3)", "the tolerance 3 is out of range"),
     ],
