@@ -111,12 +111,13 @@ def benchmarks() -> Iterable[str]:
             benchmark.items,
             benchmark.quick,
             benchmark.paper or "",
+            "yes" if benchmark.chat or benchmark.form == "dialogue" else "",
             _code(benchmark.data_name),
         )
         for benchmark in BenchmarkCatalog()
     ]
     numbers = ("items", "of the built-in model", "paper")
-    columns = ("name", "dimension", "lm-eval task file", "metric", *numbers, "data")
+    columns = ("name", "dimension", "lm-eval task file", "metric", *numbers, "chat", "data")
     return _table(columns, rows)
 
 

@@ -16,7 +16,10 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedModel
 
 from pytest_qllm import plan as plans
 from pytest_qllm.benchmarks.benchmark import Benchmark, BenchmarkCatalog
@@ -24,11 +27,13 @@ from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.graded import PROB
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
 from pytest_qllm.compute import choose
+from pytest_qllm.engine.torch_engine import TorchEngine
 from pytest_qllm.errors import QllmError
 from pytest_qllm.gate import Gate, Question
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.measurement import ItemScore
 from pytest_qllm.models import source
+from pytest_qllm.models.loader import load_dense
 from pytest_qllm.options import cache_directory
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.record import Record
@@ -46,26 +51,27 @@ class Itself(Regime):
         return {"backend": self.backend}
 
 
+class Same:
+    """A backend that quantizes nothing: it only remembers which model it was given."""
+
+    @staticmethod
+    def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, into: Path) -> None:
+        (into / "model").write_text(str(model))
+
+    @staticmethod
+    def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+        return load_dense(Path((artifact / "model").read_text()), dtype, device)
+
+    dense = load
+
+
 class Twice(Laboratory):
-    """A laboratory whose only regime is the baseline in other batches."""
-
-    def kernels(self, regime: Regime) -> str:
-        return "dense"
-
-    def artifact(self, regime: Regime) -> Path:
-        return Path(self.checkpoint.path)
-
-    def load(self, regime: Regime, kernels: str) -> Any:
-        import torch
-
-        from pytest_qllm.models.loader import load_dense
-
-        return load_dense(self.checkpoint.path, getattr(torch, self.compute.dtype), self.compute.device)
+    """A laboratory that scores every regime in other batches than the baseline."""
 
     def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
         if regime.is_baseline:
             return super()._score(regime, benchmark, key, items)
-        with self.engine(regime, items).other_batches():
+        with cast(TorchEngine, self.engine(regime, items)).other_batches():
             if items[0].output_type == "loglikelihood_rolling":  # whose comparison with the baseline goes by order
                 return super()._score(regime, benchmark, key, items)
             return super()._score(regime, benchmark, key, items[::-1])[::-1]
@@ -109,10 +115,14 @@ def judged(gate: Gate, benchmark: Benchmark, most: int) -> Iterator[dict[str, An
     tolerances = Tolerances(DEFAULTS)
     for metric in (benchmark.metric, *([PROB] if benchmark.metric in CHOICES and benchmark.name != "lambada" else [])):
         for bits in DEFAULTS["accuracy"]:
-            tolerance = tolerances.of(benchmark.name, PROB if metric == PROB else benchmark.kind, bits)
+            tolerance = tolerances.of(
+                benchmark.name, benchmark.table_of(metric), bits, own=metric == benchmark.metric
+            ).value
             question = Question(benchmark, metric, count, tolerance)
             try:
-                record = gate.ask(question, Itself(f"again-{bits}bit", "the same model", bits, "again"))
+                record = gate.ask(
+                    question, Itself(f"again-{bits}bit", "the same model", bits, f"{Path(__file__).stem}:Same")
+                )
             except QllmError as error:
                 raise SystemExit(f"{benchmark.name}: {error}") from error
             yield row_of(record, question, bits)

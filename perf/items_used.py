@@ -1,7 +1,9 @@
 """How many items the tests of real runs used, beside what a fixed design would have needed: read from qllm.json.
 
-    pytest suites/ --qllm-regimes bnb-int8,gptq-3bit,gptq-2bit --qllm-report r      # any run
+    pytest suites/ perf/graded --qllm-regimes bnb-int8,hqq-3bit,gptq-2bit --qllm-report r      # any run
     python perf/items_used.py r/qllm.json ...
+
+``perf/graded`` has tests of ``prob`` on the multiple-choice benchmarks of the suites.
 
 ``fixed`` is what a single look with errors of 5 % both ways takes to tell no loss from the tolerance, by the spread
 that the test saw. Where the items ended before a test was decided (INCONCLUSIVE) its ratio says how many there were,

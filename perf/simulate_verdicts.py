@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import log
 from pathlib import Path
@@ -28,7 +28,7 @@ from gates_under_test import Floats, Outcomes, adjusted, clustered, graded, inde
 from other_gates import RULES, draw
 
 from pytest_qllm.verdict.kinds import Kind
-from pytest_qllm.verdict.power import exact_fixed_items
+from pytest_qllm.verdict.power import POWER, exact_fixed_items
 from pytest_qllm.verdict.sequential import DEFAULT, Design
 
 BLOCK = 8
@@ -65,15 +65,23 @@ def main() -> None:
     design = DEFAULT if options.alpha is None else Design(alpha=options.alpha)
     cases: list[Case] = []
     print(f"{'':34}{'n':>6} {'tol':>6} {'flips':>6} {'loss/tol':>8} {'PASS':>7} {'FAIL':>7} {'items':>8} {'ratio':>6}")
-    for case in simulate(options.quick, options.gates, design, np.random.default_rng(options.seed)):
+    kinds = [PARTS[name] for name in options.only] if options.only else PARTS.values()
+    rng = np.random.default_rng(options.seed)
+    for case in (case for part in kinds for case in part(options.quick, options.gates, design, rng)):
         cases.append(case)
         print(line(case), flush=True)
+    if options.only:
+        write(options.json, {"cases": [asdict(case) for case in cases]})
+        return
     summary = summarize(cases)
     show(summary)
     gates = compare_gates(10_000 if not options.quick else 2_000, design, np.random.default_rng(options.seed + 1))
-    if options.json:
-        content = {"summary": summary, "cases": [asdict(case) for case in cases], "other_gates": gates}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    write(options.json, {"summary": summary, "cases": [asdict(case) for case in cases], "other_gates": gates})
+
+
+def write(path: Path | None, content: Mapping[str, object]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def parse() -> argparse.Namespace:
@@ -83,16 +91,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=20)
     parser.add_argument("--gates", type=int, help="simulated gates of a case (10,000; 4,000 with --quick)")
     parser.add_argument("--alpha", type=float, help="error of each side (0.05)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="some of the cases, without a summary")
     options = parser.parse_args()
     options.gates = options.gates or (4_000 if options.quick else 10_000)
     return options
-
-
-def simulate(quick: bool, gates: int, design: Design, rng: np.random.Generator) -> Iterator[Case]:
-    yield from at_the_tolerance(quick, gates, design, rng)
-    yield from as_planned(quick, gates, design, rng)
-    yield from in_clusters(quick, gates // 4, design, rng)
-    yield from of_other_kinds(quick, gates // 2, design, rng)
 
 
 def at_the_tolerance(quick: bool, gates: int, design: Design, rng: np.random.Generator) -> Iterator[Case]:
@@ -122,6 +124,7 @@ def as_planned(quick: bool, gates: int, design: Design, rng: np.random.Generator
 
 def in_clusters(quick: bool, gates: int, design: Design, rng: np.random.Generator) -> Iterator[Case]:
     shapes = [(20, 20), (100, 10)] if quick else [(5, 40), (10, 40), (20, 20), (57, 20), (100, 10), (200, 5)]
+    gates //= 4
     for clusters, size in shapes:
         for correlation in (0.1, 0.5) if not quick else (0.5,):
             for flips in (0.04, 0.15, 0.30) if not quick else (0.04, 0.30):
@@ -144,7 +147,33 @@ def in_clusters(quick: bool, gates: int, design: Design, rng: np.random.Generato
                 yield case_of("clusters", clusters * size, 0.04, flips, 1, count, run, note=note)
 
 
+def of_texts(quick: bool, gates: int, design: Design, rng: np.random.Generator) -> Iterator[Case]:
+    """Documents used, beside the fixed design of the same limits: how much documents differ is not known before, so
+    that a test plans all that there are."""
+    margin, count = log(1.03), gates // 20
+
+    def draw(mean: float, spread: float) -> Draw:
+        def documents(rng: np.random.Generator, gates: int, n: int) -> tuple[Floats, Floats]:
+            sizes = rng.integers(200, 601, (gates, n)).astype(float)
+            return sizes * rng.normal(mean, spread, (gates, n)), sizes
+
+        return documents
+
+    def found(n: int, effect: int, spread: float, design: Design) -> Outcomes:
+        return studentized(n, margin, draw(effect * margin, spread), count, 4, design, rng, Kind.PERPLEXITY)
+
+    for spread in (0.02,) if quick else (0.005, 0.01, 0.02, 0.05):
+        fixed, once = Kind.PERPLEXITY.minimum, Design.fixed(design.alpha)
+        while found(fixed, 0, spread, once).passed < POWER or found(fixed, 2, spread, once).failed < POWER:
+            fixed += max(1, fixed // 10)
+        for n in (40,) if quick else (40, 100):
+            for effect in (0, 2, 4):
+                run = timed(lambda: found(n, effect, spread, design))  # noqa: B023
+                yield case_of("texts", n, 1.03, 0, effect, count, run, fixed, note=f"spread {spread:g}")
+
+
 def of_other_kinds(quick: bool, gates: int, design: Design, rng: np.random.Generator) -> Iterator[Case]:
+    gates //= 2
     for n in (100,) if quick else (50, 200, 800):
         for flips in (0.1,) if quick else (0.1, 0.5):
             count = gates
@@ -157,11 +186,14 @@ def of_other_kinds(quick: bool, gates: int, design: Design, rng: np.random.Gener
     shapes: dict[str, Callable[[tuple[int, int]], Floats]] = {
         "normal": lambda shape: rng.normal(0, 1, shape),
         "skewed": lambda shape: (rng.gamma(4, 1, shape) - 4) / 2,
+        "exponential": lambda shape: rng.exponential(1, shape) - 1,
     }
     count = gates
-    for documents in (8,) if quick else (8, 12, 24, 60):
+    for documents in (8,) if quick else (8, 12, 24, 60, 100):
         for length, tokens in lengths.items():
-            for shape, noise in shapes.items() if not quick else [("normal", shapes["normal"])]:
+            for shape, noise in (
+                shapes.items() if not quick else [(name, shapes[name]) for name in ("normal", "exponential")]
+            ):
 
                 def documents_of(
                     _: np.random.Generator, gates: int, n: int, tokens=tokens, noise=noise
@@ -189,6 +221,18 @@ def of_other_kinds(quick: bool, gates: int, design: Design, rng: np.random.Gener
         run = found, time.perf_counter() - start
         note = f"of {total}, error x {ratio:.2f}"
         yield case_of("adjusted", n, 0.03, 0, 1, count, run, note=note)
+
+
+Part = Callable[[bool, int, Design, np.random.Generator], Iterator[Case]]
+Draw = Callable[[np.random.Generator, int, int], tuple[Floats, Floats]]
+
+PARTS: Mapping[str, Part] = {
+    "tolerance": at_the_tolerance,
+    "planned": as_planned,
+    "clusters": in_clusters,
+    "texts": of_texts,
+    "others": of_other_kinds,
+}
 
 
 def timed(simulation: Callable[[], Outcomes]) -> tuple[Outcomes, float]:
@@ -239,12 +283,13 @@ ANSWERS = ("independent", "planned", "clusters", "graded")
 
 
 def summarize(cases: list[Case]) -> dict[str, object]:
-    every = [case for case in cases if case.effect == 1]
+    every = [case for case in cases if case.effect == 1 and case.note.partition(", ")[2] != "exponential"]
     wrong = [case for case in every if case.kind in ANSWERS]
-    planned = [case for case in cases if case.fixed is not None]
+    planned = [case for case in cases if case.kind == "planned"]
+    texts = [case for case in cases if case.kind == "texts"]
 
-    def ratios(effect: int) -> list[float]:
-        return [case.ratio for case in planned if case.effect == effect and case.ratio is not None]
+    def ratios(effect: int, among: Sequence[Case] = planned) -> list[float]:
+        return [case.ratio for case in among if case.effect == effect and case.ratio is not None]
 
     return {
         "wrong_pass": max(case.passed for case in wrong),
@@ -257,6 +302,9 @@ def summarize(cases: list[Case]) -> dict[str, object]:
         "pass_at_no_loss": min(case.passed for case in planned if case.effect == 0),
         "items_ratio_worst": {str(effect): max(ratios(effect)) for effect in (0, 2, 4)},
         "items_ratio_largest": max(case.largest_ratio or 0.0 for case in planned),
+        "texts_ratio": {str(effect): float(np.mean(ratios(effect, texts))) for effect in (0, 2, 4)},
+        "texts_ratio_worst": {str(effect): max(ratios(effect, texts)) for effect in (0, 2, 4)},
+        "wrong_pass_exponential": max(case.passed for case in cases if case.note.endswith("exponential")),
         "by_kind": {
             kind: {
                 "wrong_pass": max(case.passed for case in every if case.kind == kind),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_qllm.verdict.verdict import Sample
 
 _SCHEMA = "pytest-qllm/1"
-_DECIDING = ("weights", "tokenizer", "regime", "kernels", "dtype", "device", "engine")
+_DECIDING = ("weights", "tokenizer", "regime", "kernels", "dtype", "device", "engine", "judge")
 """Fields of a verdict's provenance that a reader wants to know of when they changed."""
 
 

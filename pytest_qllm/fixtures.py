@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -33,10 +33,11 @@ def qllm_regime(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def regime(request: pytest.FixtureRequest, qllm_regime: str) -> Regime:
     """The regime under test: the baseline ``fp16`` or one of ``--qllm-regimes``."""
-    return _runnable(request, qllm_regime)
+    return runnable(request, qllm_regime)
 
 
-def _runnable(request: pytest.FixtureRequest, name: str) -> Regime:
+def runnable(request: pytest.FixtureRequest, name: str) -> Regime:
+    """The regime of that name, or a skip with what it needs."""
     session = session_of(request.config)
     regime = session.regimes.get(name)
     missing = regime.missing()
@@ -83,24 +84,48 @@ class GateFixture:
         name = os.fspath(benchmark)
 
         def question(regime: Regime) -> Question:
-            return self._session.question(self._node, regime, name, metric, items, tolerance, score)
+            return self._session.questions.of_benchmark(self._node, regime, name, metric, items, tolerance, score)
 
+        return self._judged(name, question)
+
+    def dimension(
+        self,
+        name: str,
+        *,
+        benchmarks: Sequence[str] | None = None,
+        items: int | None = None,
+        tolerance: float | str | None = None,
+    ) -> Record:
+        """The regime's verdict on all accuracies of a dimension together, at a tighter tolerance than each one's.
+
+        Args:
+            name: of the dimension, such as ``"knowledge"``.
+            benchmarks: which of its benchmarks; all of those with right and wrong answers by default.
+            items: how many of each are measured; as many as its own test does by default.
+            tolerance: what may be lost per item, as a proportion, or the share of the baseline's score to keep.
+        """
+        return self._judged(
+            name,
+            lambda regime: self._session.questions.of_dimension(self._node, regime, name, benchmarks, items, tolerance),
+        )
+
+    def _judged(self, subject: str, question: Callable[[Regime], Question]) -> Record:
         def planned() -> Plan:
             regime = self._session.sized(self._regime)
-            return self._session.plan(question(regime), regime)
+            return self._session.plan(question(regime), regime, self._node, question)
 
         def answer() -> Record:
             question(self._regime)  # a wrong one is said before anything is made
             regime = self._session.sized(self._regime)
-            return self._session.answer(question(regime), regime)
+            return self._session.answer(question(regime), regime, self._node)
 
         if self._session.settings.fetch:
-            self._fetch(name, lambda: question(self._regime).benchmark)
+            self._fetch(subject, lambda: question(self._regime).benchmark)
         if self._session.settings.plan:
-            plan = self._answered(name, planned)
+            plan = self._answered(subject, planned)
             self._node.stash.setdefault(PLANS, []).append(plan.to_json())
             pytest.skip("planned")
-        record = self._answered(name, answer)
+        record = self._answered(subject, answer)
         record = replace(record, rerun=self._rerun())
         self._node.stash.setdefault(RECORDS, []).append(record.to_json())
         self._session.conclude(record)
@@ -147,10 +172,15 @@ def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[GateFixtu
 
     ``gate(benchmark, metric=None, items=None, tolerance=None, score=None)``: the metric on which the verdict is, the
     number of items, the tolerance, and a function that scores an answer, instead of the benchmark's own. Returns the
-    record of a PASS (or of the baseline).
+    record of a PASS (or of the baseline). ``gate.dimension(name)`` judges all accuracies of a dimension together.
     ``gate.kernel()`` compares the library's kernel with the weights that it multiplies.
     """
-    asked = GateFixture(request.node, _runnable(request, qllm_regime))
+    asked = GateFixture(request.node, runnable(request, qllm_regime))
     yield asked
-    if not asked.called and request.node.stash.get(OUTCOME, None) == "passed":
-        pytest.fail("the test asked for `gate` and never called it: nothing was measured", pytrace=False)
+    never_called(request, "gate", asked.called)
+
+
+def never_called(request: pytest.FixtureRequest, fixture: str, called: bool) -> None:
+    """Fail a test that passed without a word to its fixture."""
+    if not called and request.node.stash.get(OUTCOME, None) == "passed":
+        pytest.fail(f"the test asked for `{fixture}` and never called it: nothing was measured", pytrace=False)

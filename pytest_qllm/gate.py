@@ -16,6 +16,7 @@ from pytest_qllm.answers import texts_of
 from pytest_qllm.benchmarks.benchmark import Behind, Benchmark
 from pytest_qllm.benchmarks.corpus import corpus_metric
 from pytest_qllm.benchmarks.graded import PROB
+from pytest_qllm.dimension import Pooled, pool
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.measurement import Measurement
 from pytest_qllm.regimes.regime import Regime
@@ -89,6 +90,13 @@ class Question:
         alpha, metric = self.design.alpha, self.of_corpus
         return lacks_signal(baseline, self.kind, self.tolerance, relative=self.relative, alpha=alpha, metric=metric)
 
+    def planned(self, available: int, bits: int) -> int:
+        """Items that the test of a regime of that width uses at most."""
+        if self.asked:
+            return available
+        chunk, relative = self.benchmark.chunk, self.relative
+        return plans.planned_items(self.kind, available, self.tolerance, bits, self.design, chunk, relative=relative)
+
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
         verdict = judge(
@@ -127,15 +135,21 @@ class Gate:
         self.tell = tell
         self.previous = previous
 
-    def measure_baseline(self, question: Question) -> Record:
-        """The baseline's score; no verdict."""
+    def measure_baseline(self, question: Question, *, goes_ahead: bool = False) -> Record:
+        """The baseline's score; no verdict.
+
+        Where regimes are asked the same after it, it only goes ahead of them, with the first chunk: they take it on as
+        far as each needs. Not so with a fixed number of items, and where it does not stay in memory beside a regime.
+        """
         prepared, items = self._prepare(question)
+        if goes_ahead and not question.design.is_fixed and self.laboratory.keeps_baseline:
+            items = items[: question.benchmark.chunk]
         measurement = self.laboratory.measure(self.baseline, prepared, items)
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
         record = replace(record, hit_limit=_hit_limit(items, measurement))
-        record = replace(record, texts=texts_of(items, question.metric, measurement).packed())
+        record = self._told(record, question, prepared, items, measurement)
         return replace(record, noise=asdict(self.laboratory.noise(prepared, items, question.metric)))
 
     def ask(self, question: Question, regime: Regime) -> Record:
@@ -146,15 +160,14 @@ class Gate:
         """
         laboratory = self.laboratory
         prepared, items = self._prepare(question)
-        if not laboratory.is_stored(self.baseline, prepared, items):
+        if not laboratory.is_stored(self.baseline, prepared, items[: question.benchmark.chunk]):
             # Another worker may be at it: meanwhile make what this test needs anyhow.
             laboratory.artifact(regime)
         design = question.design
         kind = question.kind
-        means = (kind, len(items), question.tolerance, regime.judged_bits, design)
-        relative, chunk = question.relative, question.benchmark.chunk
-        planned = len(items) if question.asked else plans.planned_items(*means, chunk, relative=relative)
-        undecidable = plans.undecidable(*means, relative=relative)
+        bits = regime.judged_bits
+        planned = question.planned(len(items), bits)
+        undecidable = plans.undecidable(kind, len(items), question.tolerance, bits, design, relative=question.relative)
         if undecidable:
             self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None
@@ -171,7 +184,8 @@ class Gate:
             if question.relative and record.baseline > 0:
                 noise = replace(noise, floor=noise.floor / record.baseline)
             record = replace(record, noise=asdict(noise), undecidable=undecidable)
-            reason = question.lacks_signal(baseline) or _blindness(question, measured)
+            reason = prepared.hindrance if isinstance(prepared, Pooled) else None
+            reason = reason or question.lacks_signal(baseline) or _blindness(question, measured)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
             if question.tolerance <= noise.floor:
@@ -187,6 +201,11 @@ class Gate:
         verdict = conduct(places, judge_at, design)
         assert record is not None
         answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
+        answer = replace(answer, pooled=pool(prepared, items))
+        if verdict.evidence is None:  # what was measured of the baseline is told all the same
+            measured = laboratory.measure(self.baseline, prepared, items[: answer.n])
+            answer = replace(answer, scores=_scores(question, measured.sample(question.metric), None))
+            answer = self._told(answer, question, prepared, items, measured)
         if verdict.evidence is not None:
             fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
@@ -194,7 +213,7 @@ class Gate:
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
             answer = replace(answer, beside=_beside(question, *pair), hit_limit=_hit_limit(items, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
-            answer = replace(answer, texts=texts_of(items, question.metric, *pair).packed())
+            answer = self._told(answer, question, prepared, items, *pair)
         if question.expected is None:
             return answer
         most: float | None = None
@@ -205,17 +224,22 @@ class Gate:
                 most /= float(first.scores.mean())
         return replace(answer, expected=accept(question.expected, verdict, places, judge_at, design, most))
 
+    def _told(
+        self,
+        record: Record,
+        question: Question,
+        prepared: LmEvalBenchmark,
+        items: Sequence[Item],
+        *sides: Measurement,
+    ) -> Record:
+        """With what was asked and answered; a dimension's texts are told by its benchmarks' own tests."""
+        if isinstance(prepared, Pooled):
+            return replace(record, pooled=pool(prepared, items, *sides))
+        return replace(record, texts=texts_of(items, question.metric, *sides).packed())
+
     def _itemized(self, record: Record, question: Question, baseline: Sample, candidate: Sample | None) -> Record:
         """With the scores of the single items, and what changed since the previous release."""
-        scores = Scores(
-            baseline.ids,
-            baseline.scores.tolist(),
-            () if candidate is None else candidate.scores.tolist(),
-            baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
-            baseline.clusters or (),
-            baseline.chance.tolist() if question.kind.has_chance else (),
-        )
-        record = replace(record, scores=scores.to_json())
+        record = replace(record, scores=_scores(question, baseline, candidate))
         if self.previous is None:
             return record
         alpha = question.design.alpha
@@ -234,7 +258,8 @@ class Gate:
 
     def _prepare(self, question: Question) -> tuple[LmEvalBenchmark, Sequence[Item]]:
         prepared = self.laboratory.benchmark(question.benchmark)
-        return prepared, self.laboratory.items(prepared, question.items)
+        items = self.laboratory.items(prepared, question.items)
+        return prepared, self.laboratory.usable(prepared, items, question.design.alpha)
 
     def _record(self, regime: Regime, question: Question, baseline: Sample, provenance: Mapping[str, Any]) -> Record:
         benchmark = question.benchmark
@@ -265,6 +290,19 @@ def _blindness(question: Question, baseline: Measurement) -> str | None:
     sample, alpha = baseline.sample(first.accuracy), question.design.alpha
     reason = lacks_signal(sample, Kind.ACCURACY, tolerance.value, relative=tolerance.relative, alpha=alpha)
     return None if reason is None else f"a bias score counts only behind an accuracy: {reason}"
+
+
+def _scores(question: Question, baseline: Sample, candidate: Sample | None) -> dict[str, Any]:
+    """The scores of the single items."""
+    scores = Scores(
+        baseline.ids,
+        baseline.scores.tolist(),
+        () if candidate is None else candidate.scores.tolist(),
+        baseline.weights.tolist() if question.kind is Kind.PERPLEXITY else (),
+        baseline.clusters or (),
+        baseline.chance.tolist() if question.kind.has_chance else (),
+    )
+    return scores.to_json()
 
 
 def _hindrance(question: Question, baseline: Measurement, candidate: Measurement, alpha: float) -> str | None:
@@ -305,7 +343,7 @@ def _hit_limit(
     items: Sequence[Item], baseline: Measurement, candidate: Measurement | None = None
 ) -> dict[str, Any] | None:
     """How many answers were ended by their limit of tokens; None where nothing is generated."""
-    if items[0].output_type != "generate_until":
+    if not any(item.output_type == "generate_until" for item in items):
         return None
     return {"baseline": baseline.hit_limit, "candidate": None if candidate is None else candidate.hit_limit}
 

@@ -10,7 +10,7 @@ from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.regimes.backends import dense_backend
 from pytest_qllm.regimes.kernel import VERSION, Figures
-from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.regime import DENSE, Regime
 from pytest_qllm.store import digest
 from pytest_qllm.workshop import engine_version
 
@@ -67,6 +67,7 @@ def _identity(laboratory: Laboratory, regime: Regime) -> dict[str, Any]:
         "processor": processor(laboratory.compute.device),
         "engine": engine_version(),
         "probe": VERSION,
+        "dense": DENSE,
     }
 
 

@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm import index
 from pytest_qllm.benchmarks import own_score
+from pytest_qllm.benchmarks.forms import prepared
 from pytest_qllm.benchmarks.graded import PROB
+from pytest_qllm.benchmarks.judge import Judge
+from pytest_qllm.benchmarks.kept import KeptAnswers
 from pytest_qllm.benchmarks.lm_eval import Item, LmEvalBenchmark
 from pytest_qllm.errors import QllmError
 from pytest_qllm.fidelity import FidelityStore
 from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.models.chat import ChatTemplate
-from pytest_qllm.models.source import AbsentError
-from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.models.source import AbsentError, parameters
+from pytest_qllm.regimes.regime import DENSE, Regime
 from pytest_qllm.speed import Speeds
 from pytest_qllm.store import Count, digest
 from pytest_qllm.verdict import noise
@@ -41,7 +45,8 @@ class Laboratory(Workshop):
     """Measures regimes of one checkpoint."""
 
     def benchmark(self, benchmark: Benchmark) -> LmEvalBenchmark:
-        return LmEvalBenchmark(benchmark, self.data, self.seed, self._chat_for(benchmark))
+        judge = None if self.judge is None else Judge(self.judge, self.store)
+        return prepared(benchmark, self.data, self.seed, judge, self._chat_for(benchmark), self._chat)
 
     def _chat_for(self, benchmark: Benchmark) -> ChatTemplate | None:
         """The template in which a benchmark's questions are put, as ``--qllm-chat-template`` says.
@@ -70,6 +75,14 @@ class Laboratory(Workshop):
     def items(self, benchmark: LmEvalBenchmark, count: int) -> list[Item]:
         return benchmark.items(count, self.store)
 
+    def is_here(self, benchmark: Benchmark) -> bool:
+        """Whether the documents can be read without fetching anything."""
+        return self.data.is_here(benchmark)
+
+    def usable(self, benchmark: LmEvalBenchmark, items: Sequence[Item], alpha: float) -> Sequence[Item]:
+        """The items that a verdict may rest on; all of a single benchmark's (``dimension`` leaves some out)."""
+        return items
+
     def measure(self, regime: Regime, benchmark: LmEvalBenchmark, items: Sequence[Item]) -> Measurement:
         """Scores of the items, in order; only what the store lacks is computed, a chunk at a time.
 
@@ -84,11 +97,40 @@ class Laboratory(Workshop):
             scores += self._chunk(regime, benchmark, key, chunk)
         self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
         scores = benchmark.completed(items, scores)
+        self._name_subject(key, regime, benchmark)
         return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
 
     def _note(self, key: str, what: str, done: int, total: int) -> None:
         items, seconds = self._paces.get(key, (0, 0.0))
         self.store.progress(what, Count(done, total, items / seconds if seconds else None))
+
+    def _name_subject(self, key: str, regime: Regime, benchmark: LmEvalBenchmark) -> None:
+        """Write beside the scores whose they are; once in a process."""
+        if key in self._named:
+            return
+        self._named.add(key)
+        asked, size = benchmark.benchmark, self.size(regime, make=False)
+        is_whole = regime.base.is_baseline and not regime.adapter
+        weight = 2 * parameters(self.checkpoint.path) if is_whole else None if size is None else size.bytes
+        subject = index.Subject(
+            self.checkpoint.name,
+            regime.name,
+            regime.method,
+            regime.judged_bits,
+            weight,
+            asked.name,
+            asked.dimension,
+            asked.metric,
+            str(asked.kind_of(asked.metric)),
+            self._identity(regime, benchmark),
+            dict(asked.kinds),
+        )
+        index.note(self.store, key, subject)
+
+    @cached_property
+    def _named(self) -> set[str]:
+        """Keys of which this process has written whose scores they have."""
+        return set()
 
     @cached_property
     def _paces(self) -> dict[str, tuple[int, float]]:
@@ -205,15 +247,27 @@ class Laboratory(Workshop):
         return found
 
     def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        if benchmark.benchmark.judged:
+            return self._judged(regime, benchmark, key, items)
         engine = self.engine(regime, items)
         before, start = engine.computed, time.perf_counter()
         asked = self._fidelity_store(benchmark).observed(engine, key, _name(items)) if _are_texts(items) else engine
         scores = benchmark.score(items, asked)
-        seconds, tokens = time.perf_counter() - start, engine.computed - before
+        self._pace(regime, key, items, engine.computed - before, time.perf_counter() - start)
+        return scores
+
+    def _judged(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+        """Scores by a judge; answers that the store has are judged without a model."""
+        answers = KeptAnswers(lambda: self.engine(regime, items), self.store, self._answering(regime))
+        scores = benchmark.score(items, answers)
+        if answers.computed:
+            self._pace(regime, key, items, answers.computed, answers.seconds)
+        return scores
+
+    def _pace(self, regime: Regime, key: str, items: Sequence[Item], tokens: int, seconds: float) -> None:
         known = self._paces.get(key, (0, 0.0))
         self._paces[key] = (known[0] + len(items), known[1] + seconds)
         self.speeds.add(self.scored_as(regime), items[0].output_type, tokens, seconds)
-        return scores
 
     def scored_as(self, regime: Regime) -> str:
         """What decides how fast a regime is: ``dense`` for plain matrix products, else the regime's own name."""
@@ -238,16 +292,21 @@ class Laboratory(Workshop):
         return [ItemScore(**{**fields, "cluster": item.cluster}) for fields, item in zip(content, items, strict=True)]
 
     def _identity(self, regime: Regime, benchmark: LmEvalBenchmark) -> dict[str, Any]:
+        asked = {"benchmark": benchmark.identity(), "scores": SCORES, **benchmark.judging()}
+        return {**self._answering(regime), **asked}
+
+    def _answering(self, regime: Regime) -> dict[str, Any]:
+        """What decides the answers to a request, whatever it is."""
+        read = {"dense": DENSE} if self.kernels(regime) == "dense" and not regime.base.is_baseline else {}
         return {
+            **read,
             "weights": self.checkpoint.weights,
             "tokenizer": self.checkpoint.tokenizer,
             "regime": self.recipe(regime),
             "kernels": self.kernels(regime),
-            "benchmark": benchmark.identity(),
             "dtype": self.compute.dtype,
             "device": self.compute.device.split(":")[0],
             "engine": engine_version(),
-            "scores": SCORES,
         }
 
 

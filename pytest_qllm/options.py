@@ -9,14 +9,17 @@ from dataclasses import dataclass, fields
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from pytest_qllm.efficiency.costs import Shape
 from pytest_qllm.errors import QllmError
 
 SUITES = ("quick", "paper")
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+EFFICIENCY = ("auto", "on", "again", "off")
 SWITCH = ("true", "false")
 CHAT_TEMPLATE = ("auto", "on", "off")
 SMALLEST_ALPHA = 1e-6
@@ -111,6 +114,14 @@ OPTIONS = (
         "one), on (all, as lm-eval's --apply_chat_template), off",
         CHAT_TEMPLATE,
     ),
+    Option(
+        "judge",
+        "",
+        "URL",
+        "base URL of an OpenAI-compatible endpoint whose model judges answers, such as http://localhost:8000/v1; its "
+        "key is read from QLLM_JUDGE_KEY",
+    ),
+    Option("judge_model", "", "NAME", "name of the judging model there"),
     Option("store", "", "DIR", "where measurements and artifacts are kept (default: in the user's cache)"),
     Option("report", "reports", "DIR", "where the report is written: qllm.json, qllm.md, qllm.html"),
     Option("seed", "0", "SEED", "seed of the order of the items and of the calibration samples"),
@@ -140,6 +151,20 @@ OPTIONS = (
         "",
         "FILE",
         "qllm.json of a previous release, with which each regime is compared too, item by item",
+    ),
+    Option(
+        "efficiency",
+        "auto",
+        "WHEN",
+        "time and memory of regimes with real kernels; what this machine measured before is taken from the store: auto "
+        "(not where a kernel is compiled for minutes first: GPTQModel's on a CPU), on (all), again (all, anew), off",
+        EFFICIENCY,
+    ),
+    Option(
+        "shape",
+        "",
+        "INxOUT",
+        "tokens of a prompt x generated tokens of efficiency tests (default: 256x512; of the built-in model 32x16)",
     ),
     Option(
         "exact_kernels",
@@ -185,6 +210,8 @@ class Settings:
     fetch: bool
     data: str
     chat_template: str
+    judge: str
+    judge_model: str
     store: Path
     report: Path
     seed: int
@@ -194,6 +221,8 @@ class Settings:
     trust_remote_code: tuple[str, ...]
     against: str
     expected: Mapping[str, Any]
+    efficiency: str
+    shape: str
     exact_kernels: bool
     workers: int
     worker: int
@@ -235,6 +264,8 @@ class Settings:
             fetch=given["fetch"] == "true",
             data=_sources(given["data"], root),
             chat_template=given["chat_template"],
+            judge=_judge(given["judge"], given["judge_model"]),
+            judge_model=given["judge_model"],
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
             report=root / Path(given["report"]).expanduser(),
             seed=_natural("--qllm-seed", given["seed"]),
@@ -244,6 +275,8 @@ class Settings:
             trust_remote_code=_names(given["trust_remote_code"]),
             against=given["against"],
             expected=expected,
+            efficiency=given["efficiency"],
+            shape=_shape(given["shape"]),
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,
@@ -332,10 +365,37 @@ def _alpha(given: str) -> float:
     return alpha
 
 
+def _shape(given: str) -> str:
+    try:
+        return str(Shape.parse(given)) if given else ""
+    except QllmError as error:
+        raise pytest.UsageError(f"--qllm-shape: {error}") from error
+
+
 def _device(given: str) -> str:
     kind, _, index = given.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (":" in given and not (kind == "cuda" and index.isdecimal())):
         raise pytest.UsageError(f"--qllm-device is {given!r}; expected auto, cpu, cuda, or cuda:N")
+    return given
+
+
+def _judge(given: str, model: str) -> str:
+    if not given:
+        return ""
+    try:
+        parts = urlsplit(given)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise pytest.UsageError(f"--qllm-judge is {given!r}; expected a base URL such as http://localhost:8000/v1")
+    if parts.username or parts.password:
+        raise pytest.UsageError(
+            f"--qllm-judge has a user or a password before {parts.hostname!r}, which reports would show; expected the "
+            "URL alone, and the key in the environment variable QLLM_JUDGE_KEY"
+        )
+    if not model:
+        raise pytest.UsageError("--qllm-judge-model is empty; expected the name of the model at --qllm-judge")
     return given
 
 

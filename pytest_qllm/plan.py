@@ -43,10 +43,9 @@ def power_of(available: int, tolerance: float, bits: int, design: Design) -> Pow
         bits: width of a weight, which says how many answers flip.
     """
     flips = power.expected_flips(bits)
-    is_fixed = design == Design.fixed(design.alpha)
     # No number of items proves a loss of nothing.
     needed = power.planned_items(tolerance, flips, design=design) if tolerance > 0 else None
-    planned = available if is_fixed or needed is None else min(available, needed)
+    planned = available if design.is_fixed or needed is None else min(available, needed)
     effective = max(1, int(planned / design.inflation))
     # With as many as are needed it is decidable by construction; the exact enumeration takes half a second.
     enough = needed is not None and planned >= needed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_qllm.gate import Question
 from pytest_qllm.measure import Laboratory
 from pytest_qllm.models.source import AbsentError, Checkpoint, parameters
-from pytest_qllm.plan import Plan, is_known, planned_items, power_of
+from pytest_qllm.plan import Plan, is_known, power_of
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.workload import Workload
 from pytest_qllm.workshop import BASELINE
@@ -37,8 +37,12 @@ class Planner:
         self.model = model
         self.max_items = max_items
 
-    def plan(self, question: Question, regime: Regime) -> Plan:
+    def plan(self, question: Question, regime: Regime, followers: Sequence[tuple[Question, Regime]] = ()) -> Plan:
         """What the gate can decide and what it costs.
+
+        Args:
+            question, regime: of the gate.
+            followers: of a baseline, what is asked of regimes after it: they take it on as far as they need.
 
         Raises:
             QllmError: if the model or the data are broken.
@@ -46,15 +50,15 @@ class Planner:
         benchmark, laboratory = question.benchmark, self.laboratory
         checkpoint = self.checkpoint  # a model that is broken is told first, whatever else is known
         prepared = laboratory.benchmark(benchmark)
-        items = laboratory.items(prepared, question.items) if laboratory.data.is_here(benchmark) else None
+        items = laboratory.items(prepared, question.items) if laboratory.is_here(benchmark) else None
         available = question.items if items is None else len(items)
         kind = question.kind
         planned, power = available, None
-        if not regime.is_baseline:
-            chunk = question.benchmark.chunk
-            means = (kind, available, question.tolerance, regime.judged_bits, question.design, chunk)
-            if not question.asked:
-                planned = planned_items(*means, relative=question.relative)
+        if regime.is_baseline:
+            if followers and checkpoint is not None and laboratory.keeps_baseline:
+                planned = max(one.planned(min(available, one.items), own.judged_bits) for one, own in followers)
+        else:
+            planned = question.planned(available, regime.judged_bits)
             if is_known(kind, relative=question.relative):
                 power = power_of(available, question.tolerance, regime.judged_bits, question.design)
         plan = Plan(

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from pytest_qllm import hookspecs, options, schedule, session
+from pytest_qllm.efficiency.fixture import efficiency
 from pytest_qllm.errors import QllmError
 from pytest_qllm.fixtures import gate, qllm_regime, regime
 from pytest_qllm.session import Session, session_of
 from pytest_qllm.stash import SESSION
 
-__all__ = ["gate", "qllm_regime", "regime"]
+__all__ = ["efficiency", "gate", "qllm_regime", "regime"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,8 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "qllm_regime" in metafunc.fixturenames:
-        names = session_of(metafunc.config).regime_names
-        metafunc.parametrize("qllm_regime", names, ids=names, indirect=True)
+        names, ids = schedule.parameters(session_of(metafunc.config).regime_names, metafunc.fixturenames)
+        metafunc.parametrize("qllm_regime", names, ids=ids, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -69,3 +70,10 @@ def pytest_runtest_makereport(
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return schedule.make_scheduler(config, log, session_of(config).regime_names)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker whether timed tests run alone: only this package's own order sees to it."""
+    dist = node.config.getoption("dist", "no")
+    node.workerinput |= {"qllm_alone": dist == "load", "qllm_dist": dist}

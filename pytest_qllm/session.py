@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_qllm.errors import QllmError, UnavailableError
+from pytest_qllm.errors import QllmError
 from pytest_qllm.options import Settings, cache_directory
+from pytest_qllm.questions import Questions
 from pytest_qllm.regimes.catalog import RegimeCatalog
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.schedule import regime_of
@@ -22,8 +25,6 @@ from pytest_qllm.stash import FETCHED, KERNELS, OUTCOME, PLANS, RECORDS, SESSION
 if TYPE_CHECKING:
     from pytest_qllm.against import Previous
     from pytest_qllm.benchmarks.benchmark import Benchmark
-    from pytest_qllm.benchmarks.own_score import Scorer
-    from pytest_qllm.benchmarks.session_names import SessionNames
     from pytest_qllm.fetch import Fetched
     from pytest_qllm.gate import Gate, Question
     from pytest_qllm.measure import Laboratory
@@ -47,6 +48,7 @@ class Session:
         self.settings = settings
         self.regimes = regimes
         self.previous = previous
+        self.questions = Questions(config, settings, regimes)
         self.regime_names = [regime.name for regime in regimes.choose(settings.regimes)]
         self._spelled = {regimes.get(text).name: text for text in settings.regimes}
         self.is_worker = hasattr(config, "workerinput")
@@ -54,11 +56,11 @@ class Session:
         self.kernels: list[Mapping[str, Any]] = []
         self.errors: list[dict[str, str]] = []
         self.plans: list[Mapping[str, Any]] = []
-        self._names: SessionNames | None = None
         self.fetched: list[Mapping[str, Any]] = []
         self._gate: Gate | None = None
         self._planner: Planner | None = None
         self._report_line = ""
+        self._asked: dict[Hashable, list[str]] = defaultdict(list)
 
     @classmethod
     def start(cls, config: pytest.Config) -> Session:
@@ -71,108 +73,6 @@ class Session:
 
     # In the process that runs tests.
 
-    def question(
-        self,
-        node: pytest.Item,
-        regime: Regime,
-        benchmark_name: str,
-        metric: str | None,
-        items: int | None,
-        tolerance: float | str | None,
-        score: Scorer | None = None,
-    ) -> Question:
-        """What a call of ``gate`` asks: the call's own words, over markers, over the benchmark's."""
-        from pytest_qllm.gate import Question
-        from pytest_qllm.verdict.expected import ExpectedLosses
-        from pytest_qllm.verdict.sequential import Design
-        from pytest_qllm.verdict.tolerance import DEFAULTS, WITHOUT_DEFAULT, Tolerance, Tolerances, check
-
-        if score is not None and metric is not None:
-            raise QllmError(f"metric={metric!r} and score= are two metrics; give one of them")
-        names = self.names
-        benchmark = names.get(benchmark_name, score)
-        metric = metric or benchmark.metric
-        given = self.settings.tolerances
-        known = names.kinds(name for name in given if name not in (*DEFAULTS, *WITHOUT_DEFAULT))
-        tables = Tolerances.from_toml(names.renamed(given), known, self.settings.tolerances_file)
-        kind = benchmark.table_of(metric)
-        said = (tolerance, _marked_tolerance(node, regime.judged_bits))
-        words = [check(word, kind, node.name) for word in said if word is not None]
-        if words:
-            allowed = words[0]
-        elif regime.is_baseline and kind in WITHOUT_DEFAULT:
-            allowed = Tolerance(0.0)  # of nobody: it is measured whether or not there is a word on what others may lose
-        else:
-            allowed = tables.of(benchmark.name, kind, regime.judged_bits, own=kind == benchmark.kind)
-        marked_items = _marked_items(node)
-        count = items if items is not None else self._items(benchmark) if marked_items is None else marked_items
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise QllmError(f"items is {count!r}; expected a whole number from 1")
-        if self.settings.max_items:
-            count = min(count, self.settings.max_items)
-        alpha = self.settings.alpha
-        design = Design.fixed(alpha) if self.settings.fixed_n else Design(alpha=alpha)
-        accepted = {
-            name: names.renamed(table) if isinstance(table, Mapping) else table
-            for name, table in self.settings.expected.items()
-        }
-        losses = ExpectedLosses.from_toml(
-            accepted,
-            lambda name: self.regimes.get(name).name,
-            names.kinds(
-                one for table in self.settings.expected.values() if isinstance(table, Mapping) for one in table
-            ),
-            self.settings.tolerances_file,
-        )
-        # A bound is for the benchmark's own kind of metric: points of accuracy are none of probability.
-        expected = losses.of(regime.name, benchmark.name, allowed) if kind == benchmark.kind else None
-        asked = items is not None or marked_items is not None
-        behind = benchmark.behind_of(metric)
-        return Question(
-            benchmark,
-            metric,
-            count,
-            allowed.value,
-            design,
-            expected,
-            asked,
-            allowed.relative,
-            None if behind is None else (behind, tables.of(benchmark.name, "accuracy", regime.judged_bits, own=False)),
-        )
-
-    @property
-    def names(self) -> SessionNames:
-        """Benchmarks by what tests call them."""
-        if self._names is None:
-            from pytest_qllm.benchmarks.elsewhere import TaskFiles
-            from pytest_qllm.benchmarks.session_names import SessionNames
-            from pytest_qllm.store import Store
-
-            added = [benchmark for benchmarks in self.config.hook.pytest_qllm_benchmarks() for benchmark in benchmarks]
-            self._names = SessionNames(added, TaskFiles(self.config.rootpath, Store(cache_directory())))
-        return self._names
-
-    def _items(self, benchmark: Benchmark) -> int:
-        """How many items a test measures that does not say it itself.
-
-        Raises:
-            UnavailableError: if the suite leaves the benchmark out.
-        """
-        from pytest_qllm.models.source import DEFAULT
-
-        if self.settings.suite == "paper" and benchmark.paper is not None:
-            if not benchmark.paper:
-                raise UnavailableError(f"{benchmark.name} is not of the paper's: measured with --qllm-suite=quick")
-            return benchmark.paper
-        if self.settings.model != DEFAULT:
-            return benchmark.items
-        if not benchmark.quick:
-            raise UnavailableError(
-                f"{benchmark.name} is left out with the built-in model: name a model, or how many items: "
-                f"gate({benchmark.name!r}, items=100)"
-            )
-        return benchmark.quick
-
     def sized(self, regime: Regime) -> Regime:
         """The regime with the bits that its weights really take, for the tolerance; a plan makes no artifact."""
         if self.settings.plan:
@@ -183,9 +83,22 @@ class Session:
         """The command that runs a test again, with its regime as the user wrote it."""
         return self.settings.rerun(node.nodeid, self._spelled.get(regime, regime))
 
-    def answer(self, question: Question, regime: Regime) -> Record:
-        gate = self.gate
-        return gate.measure_baseline(question) if regime.is_baseline else gate.ask(question, regime)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note which regimes are asked the same: every worker collects all tests that were selected."""
+        for item in session.items:
+            callspec = getattr(item, "callspec", None)
+            if callspec is not None and "qllm_regime" in callspec.params:
+                self._asked[_test_of(item)].append(callspec.params["qllm_regime"])
+
+    def followers(self, node: pytest.Item) -> list[Regime]:
+        """The regimes of which this session asks the same as of the baseline, and which can run here."""
+        regimes = [self.regimes.get(name) for name in self._asked[_test_of(node)]]
+        return [one for one in regimes if not one.is_baseline and one.missing() is None and one.needs_device() is None]
+
+    def answer(self, question: Question, regime: Regime, node: pytest.Item) -> Record:
+        if regime.is_baseline:
+            return self.gate.measure_baseline(question, goes_ahead=bool(self.followers(node)))
+        return self.gate.ask(question, regime)
 
     @property
     def gate(self) -> Gate:
@@ -193,9 +106,15 @@ class Session:
             self._gate = self._make_gate()
         return self._gate
 
-    def plan(self, question: Question, regime: Regime) -> Plan:
-        """What a call of ``gate`` would decide and cost; loads no model."""
-        return self.planner.plan(question, regime)
+    def plan(self, question: Question, regime: Regime, node: pytest.Item, asked: Callable[[Regime], Question]) -> Plan:
+        """What a call of ``gate`` would decide and cost; loads no model. ``asked``: what it asks of a regime."""
+        followers = []
+        if regime.is_baseline:
+            for follower in self.followers(node):
+                with suppress(QllmError):  # what is wrong with that one is told by its own test
+                    one = self.sized(follower)
+                    followers.append((asked(one), one))
+        return self.planner.plan(question, regime, followers)
 
     def fetch(self, benchmark: Benchmark | None, regime: Regime) -> list[Fetched]:
         """Bring what a test needs, and measure nothing."""
@@ -223,17 +142,29 @@ class Session:
             laboratory, self.regimes.get(self.regime_names[0]), self.settings.model, reporter.tell, self.previous
         )
 
+    def laboratory(self) -> Laboratory:
+        """Another one of this session's model, with an engine of its own."""
+        from pytest_qllm.progress import Reporter
+
+        return self._make_laboratory(Reporter.of(self.settings.store, self.config))
+
+    def forget(self) -> None:
+        """Free the memory of the model that the gate measured last."""
+        if self._gate is not None:
+            self._gate.laboratory.forget()
+
     def _make_laboratory(self, reporter: Reporter, *, fetch: bool = True) -> Laboratory:
         from pytest_qllm.benchmarks.data import DataSource
+        from pytest_qllm.benchmarks.judge import Endpoint
         from pytest_qllm.compute import choose
-        from pytest_qllm.measure import Laboratory
+        from pytest_qllm.dimension import DimensionLaboratory
         from pytest_qllm.models import source
         from pytest_qllm.store import Store
 
         settings = self.settings
         store = Store(settings.store, reporter)
         cache = Store(cache_directory(), reporter)
-        return Laboratory(
+        return DimensionLaboratory(
             lambda: source.resolve(settings.model, cache, fetch=fetch),
             DataSource(settings.data, cache),
             choose(settings.dtype, settings.device, settings.workers, settings.worker),
@@ -241,6 +172,7 @@ class Session:
             store,
             exact_kernels=settings.exact_kernels,
             chat_template=settings.chat_template,
+            judge=Endpoint.named(settings.judge, settings.judge_model, settings.seed),
         )
 
     def conclude(self, record: Record) -> None:
@@ -253,6 +185,8 @@ class Session:
             return
         if record.outcome == "NO_SIGNAL":
             pytest.skip(f"NO_SIGNAL: {record.reason}")
+        if record.outcome == "UNGATED":
+            pytest.skip(record.message(record.rerun))
         message = record.message(record.rerun)
         if record.standing == "xfail":
             pytest.xfail(record.accepted())  # which does nothing under --runxfail, so that the test fails as it would
@@ -350,13 +284,14 @@ class Session:
             return
         if self.is_worker or not (self.records or self.kernels or self.errors):
             return
+        from pytest_qllm.report.baselines import on_most_items
         from pytest_qllm.report.kernel_record import KernelRecord
         from pytest_qllm.report.record import Record
         from pytest_qllm.report.terminal import summary
 
         terminal = terminalreporter
         terminal.section("quantization")
-        records = [Record.from_json(content) for content in self.records]
+        records = on_most_items([Record.from_json(content) for content in self.records])
         kernels = [KernelRecord.from_json(content) for content in self.kernels]
         width = self.config.get_terminal_writer().fullwidth
         page, file = self.settings.report / "qllm.html", self.settings.report / "qllm.json"
@@ -443,22 +378,8 @@ def provenance(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _marked_items(node: pytest.Item) -> int | None:
-    marker = node.get_closest_marker("qllm_items")
-    if marker is None:
-        return None
-    if len(marker.args) != 1 or marker.kwargs:
-        raise QllmError(f"{node.name}: qllm_items takes one argument, a number of items")
-    return marker.args[0]  # type: ignore[no-any-return]
-
-
-def _marked_tolerance(node: pytest.Item, bits: int) -> float | str | None:
-    marker = node.get_closest_marker("qllm_tolerance")
-    if marker is None:
-        return None
-    if len(marker.args) != 1 or marker.kwargs:
-        raise QllmError(f"{node.name}: qllm_tolerance takes one argument, a number or a table such as {{4: 0.05}}")
-    value = marker.args[0]
-    if isinstance(value, Mapping):
-        return {str(width): allowed for width, allowed in value.items()}.get(str(bits))
-    return value  # type: ignore[no-any-return]
+def _test_of(item: pytest.Item) -> Hashable:
+    """What the tests of all regimes have in common: the function and every other parameter."""
+    indices: dict[str, int] = getattr(getattr(item, "callspec", None), "indices", {})
+    others = sorted((name, at) for name, at in indices.items() if name != "qllm_regime")
+    return (item.nodeid.rpartition("::")[0], getattr(item, "originalname", item.name), *others)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_qllm import calibration
+from pytest_qllm import calibration, memory
 from pytest_qllm.benchmarks.data import DataSource
 from pytest_qllm.benchmarks.lm_eval import Item
 from pytest_qllm.engine.engine import VERSION, Continuation
@@ -28,11 +29,16 @@ from pytest_qllm.store import Store, digest
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from pytest_qllm.benchmarks.judge import Endpoint
     from pytest_qllm.engine.divergence import Observable
     from pytest_qllm.engine.torch_engine import TorchEngine
 
 PACKING_TOLERANCE = {"float32": 1e-3, "bfloat16": 1.0, "float16": 0.25}
 """Nats; a mask that a model ignores moves a log-likelihood by tens of nats, rounding by less than this."""
+
+ROOM = 12
+"""Models of 16 bits (or of float32, where that is computed in) for which a machine has room before two are kept: four
+workers hold eight, and what is computed with them takes as much as some more."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class Compute:
 
 
 class Workshop:
-    """Models of one checkpoint. Holds at most one in memory: that of the last regime.
+    """Models of one checkpoint. Holds that of the last regime in memory, and the baseline where there is room.
 
     Weight-only regimes are loaded with their dense weights where the backend can tell them, unless ``exact_kernels``.
     """
@@ -60,6 +66,7 @@ class Workshop:
         *,
         exact_kernels: bool = False,
         chat_template: str = "off",
+        judge: Endpoint | None = None,
     ) -> None:
         self._resolve = checkpoint
         self.data = data
@@ -68,8 +75,9 @@ class Workshop:
         self.store = store
         self.exact_kernels = exact_kernels
         self.chat_template = chat_template
+        self.judge = judge
         self._checkpoint: Checkpoint | None = None
-        self._engine: tuple[str, Observable] | None = None
+        self._engines: dict[str, Observable] = {}
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -111,11 +119,11 @@ class Workshop:
 
     def engine(self, regime: Regime, items: Sequence[Item]) -> Observable:
         """The regime's model, loaded (and quantized, if the store has no artifact) at the first call."""
-        if self._engine is None or self._engine[0] != regime.name:
-            self.forget()
+        if regime.name not in self._engines:
+            self._make_room(regime)
             own = self._own_engine(regime)
-            self._engine = (regime.name, self._load(regime) if own is None else own)
-        engine = self._engine[1]
+            self._engines[regime.name] = self._load(regime) if own is None else own
+        engine = self._engines[regime.name]
         if engine_backend(regime) is None:
             torch_engine = cast("TorchEngine", engine)
             torch_engine.packed = not regime.kv and self._can_pack(regime, torch_engine, items)
@@ -159,12 +167,30 @@ class Workshop:
             self.store.write(known, *place)
         return Size(**known) if known else None
 
-    def forget(self) -> None:
-        """Free the memory of the model that was measured last."""
+    @cached_property
+    def keeps_baseline(self) -> bool:
+        """Whether the baseline stays in memory beside a regime, so that both may go on in turns.
+
+        Where it does not, loading it again costs more than the items that it need not answer.
+        """
+        room = memory.total(self.compute.device)
+        weights = source.parameters(Path(self.checkpoint.path)) * (4 if self.compute.dtype == "float32" else 2)
+        return room is not None and ROOM * weights <= room
+
+    def forget(self, keep: Collection[str] = ()) -> None:
+        """Free the memory of the models that were measured last, but for those of that name."""
         import gc
 
-        self._engine = None
+        for name in [name for name in self._engines if name not in keep]:
+            del self._engines[name]
         gc.collect()
+
+    def _make_room(self, regime: Regime) -> None:
+        """Forget every model but the baseline; before the baseline, none; and all where there is no room for two."""
+        if not self.keeps_baseline:
+            self.forget()
+        elif not regime.is_baseline:
+            self.forget(keep=[BASELINE.name])
 
     def _own_engine(self, regime: Regime) -> Observable | None:
         """The engine of a backend that has one, else None."""

@@ -61,6 +61,7 @@ class Benchmark:
         parts: of a subset whose task file ``task`` does not tell, that file (``include``) and fields over its own.
         own: the user's own files that hold the documents, as full paths.
         scorer: a function of the user's that scores an answer (``own_score``).
+        form: how it is asked and scored (``FORMS``).
     """
 
     name: str
@@ -84,6 +85,7 @@ class Benchmark:
     parts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, hash=False)
     own: tuple[str, ...] = ()
     scorer: Callable[..., Any] | None = field(default=None, hash=False)
+    form: str = "task"
 
     def __post_init__(self) -> None:
         for metric, kind in self.kinds.items():
@@ -94,6 +96,13 @@ class Benchmark:
             raise QllmError(
                 f"{self.name}: cluster is {self.cluster!r}; expected a tuple of fields: ({self.cluster!r},)"
             )
+        if self.form not in FORMS:
+            raise QllmError(f"{self.name}: form is {self.form!r}; expected one of: {', '.join(FORMS)}")
+
+    @property
+    def judged(self) -> bool:
+        """Whether a judge has to say what an answer is worth."""
+        return self.form in ("followbench", "dialogue")
 
     @property
     def data_name(self) -> str:
@@ -161,6 +170,17 @@ def about(benchmark: Benchmark) -> dict[str, Any]:
         "note": "" if known is None else known.note,
     }
 
+
+def without_judge(benchmark: Benchmark) -> str:
+    """Why a benchmark is not asked in a session that names no judge."""
+    return (
+        f"{benchmark.name} is judged by a model: name one with --qllm-judge=URL and --qllm-judge-model=NAME "
+        "(docs/how-to/judge.md)"
+    )
+
+
+FORMS = ("task", "followbench", "followbench-rules", "dialogue")
+"""As lm-eval's task says; by FollowBench's levels, with a judge or its rules alone; by turns, graded by a judge."""
 
 DECLARABLE = tuple(str(kind) for kind in (Kind.ACCURACY, Kind.GRADED, Kind.SOFT, Kind.MEAN))
 """What a benchmark may declare: the others need more of an item than a score."""

@@ -90,6 +90,10 @@ class LmEvalBenchmark:
         chat = {} if self.chat is None else {"chat_template": self.chat.identity}
         return {**task_file.identity(self.benchmark), **chat}
 
+    def judging(self) -> dict[str, Any]:
+        """What decides the scores of given answers besides the task: nothing, where there is no judge."""
+        return {}
+
     def score(self, items: Sequence[Item], engine: Engine) -> list[ItemScore]:
         """Ask the engine and score what it says, item by item."""
         kind = items[0].output_type

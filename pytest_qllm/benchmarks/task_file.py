@@ -136,9 +136,9 @@ def _name(task: str) -> str:
 def _own_words(task: str) -> str:
     """What of a task no version of lm-eval tells: our own file, or a user's with all that it may name beside it."""
     file = task_file(task)
-    if task.startswith("qllm:"):
+    if task.startswith("qllm:") and "/" not in task:
         return "".join(one.read_text() for one in _with_includes(file))
-    if not Path(task).is_absolute():
+    if not (task.startswith("qllm:") or Path(task).is_absolute()):
         return ""
     beside = sorted(one for one in file.parent.glob("*") if one.suffix in (".yaml", ".py") or one == file)
     return digest([[one.name, one.read_text()] for one in beside])

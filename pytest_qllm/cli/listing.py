@@ -70,8 +70,12 @@ def _needs(regime: Regime) -> str:
 
 
 def effective_tolerances(file: Path) -> dict[str, dict[str, float | str]]:
-    """Tolerance of every benchmark, and of ``prob``, by width, as a session with this file would apply it."""
+    """Tolerance of every benchmark, of ``prob``, and of every cost, by width, as a session with this file applies it.
+
+    ``"-"``: of a cost that is measured and not gated.
+    """
     from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
+    from pytest_qllm.efficiency.costs import COSTS
     from pytest_qllm.options import read_tolerances
     from pytest_qllm.verdict.tolerance import Tolerances
 
@@ -79,10 +83,16 @@ def effective_tolerances(file: Path) -> dict[str, dict[str, float | str]]:
     given = read_tolerances(file) if file.is_file() else {}
     tolerances = Tolerances.from_toml(given, [benchmark.name for benchmark in catalog], str(file))
     widths = sorted({width for table in tolerances.tables.values() for width in table}, reverse=True)
-    return {
+    quality = {
         name: {str(bits): tolerances.of(name, kind, bits).written for bits in widths}
-        for name, kind in [*((benchmark.name, benchmark.kind) for benchmark in catalog), ("prob", "prob")]
+        for name, kind in [
+            *((benchmark.name, benchmark.kind) for benchmark in catalog),
+            ("prob", "prob"),
+            ("pooled", "pooled"),
+        ]
     }
+    costs = {one.name: {str(bits): tolerances.of_cost(one.name, bits) or "-" for bits in widths} for one in COSTS}
+    return {**quality, **costs}
 
 
 def expected_losses(file: Path) -> list[dict[str, Any]]:
@@ -131,6 +141,7 @@ def _print_list(content: dict[str, list[dict[str, Any]]]) -> None:
 def _print_tolerances(table: dict[str, dict[str, float | str]], file: Path) -> None:
     source = f"{file} over the defaults" if file.is_file() else "the defaults"
     print(f"what may be lost against fp16, by bits ({source}); a difference of proportions, or a ratio of perplexities")
+    print("or of costs (-: measured and not gated)")
     widths = list(next(iter(table.values())))
     name_width = max(map(len, table))
     print("  ".join(["benchmark".ljust(name_width), *(f"{bits:>6}" for bits in widths)]))

@@ -52,6 +52,7 @@ class LlamaRunner:
     Attributes:
         computed: tokens that went through the model so far.
         vocabulary: rows of its output head.
+        bytes: of all its tensors.
     """
 
     def __init__(self, file: Path, threads: int) -> None:
@@ -68,6 +69,7 @@ class LlamaRunner:
             raise QllmError(f"llama.cpp cannot load {file} ({said[-1] if said else 'it does not say why'})")
         self._model = _Model(model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model)))
+        self.bytes = int(llama_cpp.llama_model_size(model))
         self.layers = int(llama_cpp.llama_model_n_layer(model))
         self.width = int(llama_cpp.llama_model_n_embd(model))
         self.is_recurrent = bool(llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model))

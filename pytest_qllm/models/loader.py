@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,19 @@ from pytest_qllm.quiet import quiet
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+_CHECKED = ContextVar("_CHECKED", default=True)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Within it ``check_finite`` reads no weight: for models that were loaded before, when loading them is timed."""
+    token = _CHECKED.set(False)
+    try:
+        yield
+    finally:
+        _CHECKED.reset(token)
 
 
 def load_dense(directory: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
@@ -43,7 +59,7 @@ def check_finite(model: torch.nn.Module, source: Path) -> None:
     Raises:
         QllmError: names the first such tensor.
     """
-    for name, weight in model.named_parameters():
+    for name, weight in model.named_parameters() if _CHECKED.get() else ():
         plain: torch.Tensor = weight
         if type(weight) is not torch.nn.Parameter and hasattr(weight, "dequantize"):
             plain = weight.dequantize()  # a tensor of a library's own, which knows few operations

@@ -69,7 +69,7 @@ def resolve(name: str, cache: Store, *, fetch: bool = True) -> Checkpoint:
         directory = path
     else:
         directory = resolved_hub(name) if fetch else _from_hub_cache(name)
-    weights = _weight_files(directory)
+    weights = weight_files(directory)
     return Checkpoint(
         name, directory, _weights_fingerprint(directory, weights, cache), _tokenizer_fingerprint(directory)
     )
@@ -133,7 +133,7 @@ def _from_hub_cache(name: str) -> Path:
         raise UnavailableError("models need libraries: pip install 'pytest-qllm[model]'") from None
     try:
         directory = Path(snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=True))
-        _weight_files(directory)  # another program may have fetched the tokenizer alone
+        weight_files(directory)  # another program may have fetched the tokenizer alone
     except (OSError, QllmError) as error:
         raise AbsentError(f"{name} is not in the hub's local cache") from error
     return directory
@@ -165,7 +165,12 @@ def _convert(gguf: Path, into: Path, cache: Store) -> None:
         ) from error
 
 
-def _weight_files(directory: Path) -> list[Path]:
+def weight_files(directory: Path) -> list[Path]:
+    """The files with weights of a checkpoint that is whole.
+
+    Raises:
+        QllmError: naming what it lacks.
+    """
     if not (directory / "config.json").is_file():
         raise QllmError(f"{directory} has no config.json; expected a transformers checkpoint directory")
     files = sorted(directory.glob("*.safetensors"))

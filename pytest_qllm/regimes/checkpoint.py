@@ -51,6 +51,10 @@ class Description:
 READABLE = ("gptqmodel", "bitsandbytes", "compressed_tensors")
 """Libraries whose weights are read back without their kernels."""
 
+QUANTO_MAP = "quanto_qmap.json"
+"""What optimum-quanto saves beside a checkpoint of its own, whose weights are read back, too: of each quantized layer,
+the types of weights and activations."""
+
 
 def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False) -> Regime:
     """The regime of a quantized checkpoint: a directory, a GGUF file, or a hub id.
@@ -69,9 +73,9 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
         raise QllmError(f"{name}={where}: there is no such directory, GGUF file or hub id; give a quantized checkpoint")
     folder = path.resolve() if local else source.from_hub(where, ["*.json"])
     config = _object(folder / "config.json", name)
-    found = describe(config, folder)
     if local:
-        _check_files(name, folder)
+        _check_files(name, folder)  # first: what hqq saves says nothing in config.json, and is pickled
+    found = describe(config, folder)
     options: dict[str, Any] = {"path": str(folder)} if local else {"hub": where}
     if found.unpacked:
         options["unpacked"] = True
@@ -81,7 +85,8 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
         options["group_size"] = found.group_size
     if found.symmetric is not None:
         options["symmetric"] = found.symmetric
-    backend = "checkpoint" if found.weight_only and found.library in READABLE else "checkpoint:Exact"
+    readable = found.library in READABLE or (folder / QUANTO_MAP).is_file()
+    backend = "checkpoint" if found.weight_only and readable else "checkpoint:Exact"
     return Regime(name, found.method, found.bits, backend, found.library, found.extra, found.weight_only, options)
 
 
@@ -122,8 +127,8 @@ def describe(config: Config, path: Path) -> Description:
     quantization = config.get("quantization_config")
     if quantization is None and (path / "quantize_config.json").is_file():
         quantization = {"quant_method": "gptq", **_object(path / "quantize_config.json", str(path))}
-    if quantization is None and (path / "quanto_qmap.json").is_file():
-        return _of_quanto_map(_object(path / "quanto_qmap.json", str(path)))
+    if quantization is None and (path / QUANTO_MAP).is_file():
+        return _of_quanto_map(_object(path / QUANTO_MAP, str(path)))
     if not isinstance(quantization, Mapping):
         raise QllmError(
             f"{path} is not quantized: its config.json has no quantization_config; give the FP16 model to --qllm-model"
@@ -183,9 +188,7 @@ def _of_awq(config: Config) -> Description:
 
 
 def _of_autoround(config: Config) -> Description:
-    return _grouped(
-        "AutoRound", int(config["bits"]), config.get("group_size"), config.get("sym"), "auto_round", "autoround"
-    )
+    return _grouped("AutoRound", int(config["bits"]), config.get("group_size"), config.get("sym"), "auto_round", "")
 
 
 def _of_bitsandbytes(config: Config) -> Description:

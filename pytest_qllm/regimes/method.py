@@ -24,7 +24,8 @@ class Method:
         symmetric: whether the grid has no zero point where nothing is said; None where that cannot be chosen.
         keeps: whether named modules can be left in FP16.
         calibration: rows and tokens of the texts that it needs, or None.
-        options: further options of the library with their defaults; others are refused.
+        options: further options of the library with their defaults, by width where widths need different ones; others
+            are refused.
     """
 
     prefix: str
@@ -100,7 +101,8 @@ class Method:
         if unknown:
             known = f"it has {', '.join(self.options)}" if self.options else "it has none"
             raise QllmError(f"{given}: {self.name} has no option {unknown[0]!r}; {known}")
-        chosen |= {**self.options, **(options or {})}
+        chosen |= {name: value[bits] if isinstance(value, Mapping) else value for name, value in self.options.items()}
+        chosen |= options or {}
         return Regime(
             name or given,
             self.name,

@@ -16,6 +16,9 @@ BASELINE = "fp16"
 KV = 1
 """Part of the store's key of a quantized cache: counted up with every change of how it is read."""
 
+DENSE = 2
+"""Part of the store's key of scores and kernels: counted up with every change of how dense weights are read."""
+
 SIMULATED = 1
 """Part of the store's key: counted up with every change that changes the weights or the account of a simulated method
 of this package, as another version of a library does."""

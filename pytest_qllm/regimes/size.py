@@ -66,9 +66,7 @@ def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> 
 
 def stored(artifact: Path, names: Iterable[str]) -> tuple[dict[str, int], int]:
     """Bits of each module's tensors in an artifact, biases left out and 0 where it has none, and of all tensors."""
-    folder = artifact / "checkpoint" if (artifact / "checkpoint").is_dir() else artifact
-    if (artifact / POINTER).is_file():
-        folder = Path(json.loads((artifact / POINTER).read_text())["path"])
+    folder = folder_of(artifact)
     bits = dict.fromkeys(names, 0)
     everything = 0
     for file in sorted(folder.glob("*.safetensors")):
@@ -80,6 +78,13 @@ def stored(artifact: Path, names: Iterable[str]) -> tuple[dict[str, int], int]:
             if module and kind != "bias":
                 bits[module] += size
     return bits, everything
+
+
+def folder_of(artifact: Path) -> Path:
+    """Where the quantized weights of an artifact are: itself, a part of it, or what it points to (a file, perhaps)."""
+    if (artifact / POINTER).is_file():
+        return Path(json.loads((artifact / POINTER).read_text())["path"])
+    return artifact / "checkpoint" if (artifact / "checkpoint").is_dir() else artifact
 
 
 def matrices(model: Path) -> tuple[dict[str, int], int]:
@@ -107,11 +112,25 @@ def counted(model: PreTrainedModel) -> tuple[dict[str, int], int]:
     return found, sum(parameter.numel() for parameter in model.parameters())
 
 
+def at_sixteen_bits(files: Iterable[Path]) -> int:
+    """Bytes of safetensors files, less what their tensors take above 16 bits a number: the FP16 model's, on disk."""
+    return sum(
+        file.stat().st_size - sum(max(0, width - 16) * count for _, width, count in _entries(file)) // 8
+        for file in files
+    )
+
+
 def _tensors(file: Path) -> Iterator[tuple[str, int]]:
     """Name and bits of each tensor of a safetensors file, from its header."""
+    for name, width, count in _entries(file):
+        yield name, width * count
+
+
+def _entries(file: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, bits of a number and numbers of each tensor."""
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
         header: dict[str, Any] = json.loads(stream.read(length))
     for name, tensor in header.items():
         if name != "__metadata__":
-            yield name, _BITS[tensor["dtype"]] * prod(tensor["shape"])
+            yield name, _BITS[tensor["dtype"]], prod(tensor["shape"])

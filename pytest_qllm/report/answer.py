@@ -99,12 +99,18 @@ def _answer(report: Report, regime: str, own: list[Record]) -> Answer:
         return Answer(regime, Ships.UNDECIDED, tuple(undecided), f"{len(undecided)} of {len(own)} tests undecided")
     if report.exitstatus in INTERRUPTED:
         return Answer(regime, Ships.UNDECIDED, (), "the session was interrupted")
-    judged = [record for record in own if record.outcome != "NO_SIGNAL"]
+    judged = [record for record in own if record.outcome not in ("NO_SIGNAL", "UNGATED")]
     if not judged:
-        return Answer(regime, Ships.UNDECIDED, (), "no test has a signal" if own else "no test has judged it")
+        return Answer(regime, Ships.UNDECIDED, (), _unjudged(own))
     accepted = sum(record.standing == "xfail" for record in judged)
     known = f", {_count(accepted, 'known loss accepted', 'known losses accepted')}" if accepted else ""
     return Answer(regime, Ships.YES, (), f"{_count(len(judged) - accepted, 'test passes', 'tests pass')}{known}")
+
+
+def _unjudged(own: list[Record]) -> str:
+    if not own:
+        return "no test has judged it"
+    return "no test has a signal" if any(record.outcome == "NO_SIGNAL" for record in own) else "no test has a tolerance"
 
 
 def _count(count: int, one: str, many: str) -> str:

@@ -27,7 +27,7 @@ class Together:
 
     Attributes:
         alpha: error at which failures are claimed together.
-        judged: verdicts without NO_SIGNAL.
+        judged: verdicts without NO_SIGNAL and UNGATED.
         failed: FAIL among them; ``failed_holm`` of these hold together with that error.
         p_all_pass: p-value of "every test passes" is wrong; None if a verdict has none.
     """
@@ -63,10 +63,14 @@ def pooled(records: Sequence[Record]) -> list[PooledRow]:
 
     A number of items is fixed if the candidate was judged once, at the last look. Where one test of the dimension could
     stop early there is no row: which benchmarks stop depends on their effects. Nor is there one where a benchmark was
-    judged twice (the same items are no independent ones) or where the limits have different errors.
+    judged twice (the same items are no independent ones) or where the limits have different errors. Where a test of its
+    own judged the dimension, that is the row.
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    judged = {(record.regime, record.dimension) for record in records if record.pooled is not None}
     for record in records:
+        if (record.regime, record.dimension) in judged:
+            continue
         if record.ci is not None and record.scale == Scale.DIFFERENCE and record.broken is not None:
             groups[record.regime, record.dimension].append(record)
     return [row for _, group in sorted(groups.items()) if (row := _row(group)) is not None]
@@ -96,7 +100,7 @@ def together(records: Sequence[Record], alpha: float = ALPHA) -> Together:
         records: verdicts; baselines are passed over.
         alpha: error that any of the claimed failures is wrong.
     """
-    judged = [record for record in records if record.outcome not in (None, Outcome.NO_SIGNAL)]
+    judged = [record for record in records if record.outcome not in (None, Outcome.NO_SIGNAL, Outcome.UNGATED)]
     failed = [record.outcome == Outcome.FAIL for record in judged]
     claims = adjusted([record.p_fail for record in judged])
     hold = sum(fails and p is not None and p <= alpha for fails, p in zip(failed, claims, strict=True))
@@ -109,7 +113,7 @@ def lines(records: Sequence[Record], alpha: float = ALPHA) -> Iterator[str]:
     """What the summary says of the session's error: only where there is more than one verdict, and a claim."""
     found = together(records, alpha)
     judged, failed = found.judged, found.failed
-    outcomes = {record.outcome for record in records if record.outcome is not None}
+    outcomes = {record.outcome for record in records if record.outcome not in (None, Outcome.UNGATED)}
     if judged > 1 and failed and any(record.p_fail is not None for record in records):
         yield (
             f"of {judged} tests {failed} FAIL; {found.failed_holm} of them hold together at {100 * alpha:.3g} % (Holm)"

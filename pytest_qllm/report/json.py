@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.report import items, sidecar, texts
+from pytest_qllm.report.baselines import on_most_items
 from pytest_qllm.report.family import adjusted, pooled, together
 from pytest_qllm.report.record import Record
 from pytest_qllm.verdict.paired import ALPHA
@@ -44,7 +45,9 @@ def document(
         answers: name and hash of the one that has their prompts and answers.
     """
     # Under xdist records come in as workers end: the report is the same for any number of them.
-    records = sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
+    records = on_most_items(
+        sorted(map(Record.from_json, contents), key=lambda record: (record.benchmark, record.regime))
+    )
     return {
         "schema": SCHEMA,
         "provenance": dict(provenance),
@@ -116,7 +119,7 @@ def save(
 
 _OF_A_BASELINE = (
     *("model", "benchmark", "dimension", "metric", "scale", "n", "baseline"),
-    *("noise", "hit_limit", "against", "size", "rerun"),
+    *("noise", "hit_limit", "against", "pooled", "size", "rerun"),
 )
 
 

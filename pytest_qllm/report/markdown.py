@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from pytest_qllm.report import trend
+from pytest_qllm.report import costs, trend
 from pytest_qllm.report.answer import (
     INTERRUPTED,
     Answer,
@@ -171,7 +171,8 @@ def _matrix(page: _Page, report: Report) -> None:
     if not cells:
         return
     full = _tables(report, cells, _cell, row)
-    if page.add(f"### Verdicts\n\n{full}\n\nEffects in points, or as a ratio of perplexities."):
+    expenses = " or costs (below 1 is a saving)" if any(record.is_cost for record in cells.values()) else ""
+    if page.add(f"### Verdicts\n\n{full}\n\nEffects in points, or as a ratio of perplexities{expenses}."):
         return
     legend = ", ".join(f"{mark.letter} {_word(mark.name)}" for mark in MARKS.values())
     short = _tables(report, cells, _letter, tight)
@@ -215,13 +216,16 @@ def _cell(record: Record) -> str:
     if record.standing is None:
         return record.score(record.baseline)
     word = _word(record.standing)
+    if record.is_cost:
+        text = costs.cell(record, word)
+        return text if record.standing in ("PASS", "UNGATED") and not costs.is_worse(record) else f"**{text}**"
     word = word if record.standing in ("PASS", "NO_SIGNAL") and not record.has_slid else f"**{word}**"
     slid = " (slid)" if record.has_slid else ""
     return f"{word} {record.change(record.effect)}{slid}" if record.effect is not None else f"{word}{slid}"
 
 
 def _word(standing: str) -> str:
-    return MARKS["NO_SIGNAL"].word if standing == "NO_SIGNAL" else standing
+    return MARKS[standing].word if standing in ("NO_SIGNAL", "UNGATED") else standing
 
 
 def _letter(record: Record) -> str:
@@ -244,7 +248,15 @@ def _accepted(page: _Page, report: Report) -> None:
 
 
 def _together(page: _Page, report: Report) -> None:
-    found = list(dict.fromkeys([*lines(report.verdicts, report.alpha), *(row.line() for row in report.pooled)]))
+    found = list(
+        dict.fromkeys(
+            [
+                *costs.slower(report.verdicts),
+                *lines(report.verdicts, report.alpha),
+                *(row.line() for row in report.pooled),
+            ]
+        )
+    )
     found += [kernel.line() for kernel in report.kernels if kernel.agrees]
     page.fill((f"* {code(text)}" for text in found), len(found), "lines", lambda body: f"### Together\n\n{body}")
 
@@ -268,7 +280,7 @@ def _since(page: _Page, report: Report) -> None:
 def _others(page: _Page, report: Report) -> None:
     """What does not fail, folded: passes last, for they are the most."""
     shown = set(map(id, failures(report)))
-    for standing in ("INCONCLUSIVE", "NO_SIGNAL", "PASS"):
+    for standing in ("INCONCLUSIVE", "UNGATED", "NO_SIGNAL", "PASS"):
         found = [one for one in worst_first(report.verdicts) if one.standing == standing and id(one) not in shown]
         if found:
             word = _word(standing)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_qllm.report.record import Record
-from pytest_qllm.report.style import MARKS, Line, Span, badness, line, mark_of, stripped, wrapped
+from pytest_qllm.report.style import MARKS, Line, Span, badness, line, mark_of, markup_of, stripped, wrapped
 
 HEADING = 12
 """Columns of a benchmark's name before it is broken, where names are broken at all."""
@@ -35,7 +35,8 @@ def matrix(records: Sequence[Record], regimes: Sequence[str], width: int) -> Ite
     """
     cells = _worst(records)
     silent = _silent(records)
-    columns = sorted({record.benchmark for record in records} - silent)
+    pooled = {record.benchmark for record in records if record.pooled is not None}
+    columns = sorted({record.benchmark for record in records} - silent, key=lambda name: (name in pooled, name))
     rows = [name for name in regimes if any((name, column) in cells for column in columns)]
     if columns:
         yield from _table(cells, rows, columns, width)
@@ -127,8 +128,7 @@ def _rendered(
 
 def _cell(form: _Form, record: Record | None, width: int) -> list[Span]:
     text = "-" if record is None else form.cell(record)
-    mark = None if record is None else mark_of(record)
-    return [(" " * form.gap, {}), (text, {} if mark is None else mark.markup), (" " * (width - len(text)), {})]
+    return [(" " * form.gap, {}), (text, {} if record is None else markup_of(record)), (" " * (width - len(text)), {})]
 
 
 def _blocks(form: _Form, cells: Cells, rows: Sequence[str], columns: Sequence[str], room: int) -> list[list[str]]:

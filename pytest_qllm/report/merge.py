@@ -72,8 +72,12 @@ def merged(reports: Sequence[Report], listed: Mapping[str, Listed]) -> dict[str,
     verdicts = _united(
         reports, lambda report: report.verdicts, lambda one: (one.regime, one.benchmark, one.metric), _told
     )
+    most = _most_items(reports)
     baselines = _united(
-        reports, lambda report: report.baselines, lambda one: (one.regime, one.benchmark, one.metric), _told
+        reports,
+        lambda report: [one for one in report.baselines if one.n == most[one.benchmark, one.metric]],
+        lambda one: (one.regime, one.benchmark, one.metric),
+        _told,
     )
     kernels = _united(
         reports, lambda report: report.kernels, lambda one: (one.regime,), lambda one: asdict(one.figures)
@@ -89,6 +93,14 @@ def merged(reports: Sequence[Report], listed: Mapping[str, Listed]) -> dict[str,
         _exitstatus([report.exitstatus for report in reports]),
         listed[texts.NAME],
     )
+
+
+def _most_items(reports: Sequence[Report]) -> dict[tuple[str, str], int]:
+    """On how many items the baseline's score is at most: each shard takes it as far as its own regimes need."""
+    most: dict[tuple[str, str], int] = {}
+    for one in (one for report in reports for one in report.baselines):
+        most[one.benchmark, one.metric] = max(one.n, most.get((one.benchmark, one.metric), 0))
+    return most
 
 
 def _told(record: Record) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
 
+from pytest_qllm.report import costs
 from pytest_qllm.report import expected as known_loss
+from pytest_qllm.report.pool import Pool
 from pytest_qllm.report.trend import Trend
 from pytest_qllm.verdict.expected import Acceptance, Standing
 from pytest_qllm.verdict.verdict import Outcome, Scale
@@ -27,6 +29,7 @@ class Record:
         against: what changed since a previous release (``trend.Trend``).
         scores: of the single items (``items.Scores``), which go into a file of their own.
         texts: their prompts and answers (``texts.Texts``, packed), which go into another.
+        pooled: of a whole dimension: the benchmarks that it was judged on (``pool.Pool``).
         size: of the regime: ``bits_per_weight``, ``model_bits_per_weight``, ``bytes``; None where it is not known.
         rerun: the command that runs this test again.
     """
@@ -67,6 +70,7 @@ class Record:
     hit_limit: Mapping[str, Any] | None = None
     size: Mapping[str, Any] | None = None
     against: Mapping[str, Any] | None = None
+    pooled: Mapping[str, Any] | None = None
     scores: Mapping[str, Any] | None = field(default=None, repr=False)
     texts: str | None = field(default=None, repr=False)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -119,8 +123,15 @@ class Record:
         """Whether a loss beyond the tolerance is proven against the previous release."""
         return self.trend is not None and self.trend.verdict == Outcome.FAIL
 
+    @property
+    def is_cost(self) -> bool:
+        """Whether it is of time, memory or size."""
+        return costs.is_cost(self)
+
     def score(self, value: float) -> str:
-        """A score for people: ``53.0 %``, or a perplexity as ``23.89``."""
+        """A score for people: ``53.0 %``, a perplexity as ``23.89``, or a cost as ``45.2 tokens/s``."""
+        if self.is_cost:
+            return costs.figure(self.metric, value)
         return f"{value:.2f}" if self.is_ratio else f"{100 * value:.1f} %"
 
     def change(self, value: float | None) -> str:
@@ -142,6 +153,8 @@ class Record:
         word = {"INCONCLUSIVE": "INCONCL."}.get(self.outcome, self.outcome)
         if self.expected is not None and self.standing != self.outcome:
             word = self.expected.outcome
+        if self.is_cost:
+            return costs.cell(self, word)
         return f"{word} {self.change(self.effect)}" if self.effect is not None else word
 
     def message(self, rerun: str) -> str:
@@ -150,6 +163,8 @@ class Record:
         if self.has_slid and outcome != Outcome.FAIL:
             outcome = f"FAIL since the previous release ({outcome} against the baseline)"
         subject = f"{outcome}: {self.benchmark} on {self.regime} ({self.method}, {self.bits} bits) of {self.model}"
+        if self.is_cost:
+            return costs.message(self, subject, rerun)
         if self.effect is None or self.ci is None or self.candidate is None or self.tolerance is None:
             return f"{subject}: {self.reason}\n  rerun       {rerun}"
         why = known_loss.headline(self, self.expected) if self.expected is not None else ""
@@ -179,6 +194,8 @@ class Record:
             lines.insert(-1, f"  beside      {self.beside_line()}")
         if self.limit_line():
             lines.insert(-1, f"  limit       {self.limit_line()}")
+        if self.pooled is not None:
+            lines.insert(-1, f"  pooled      {self.pooled_line()}")
         if self.trend is not None:
             lines[-1:-1] = [f"  {name:<11} {text}" for name, text in self.trend.message(self)]
         if self.undecidable and self.outcome == Outcome.INCONCLUSIVE:
@@ -220,6 +237,10 @@ class Record:
         before, after = self.hit_limit["baseline"], self.hit_limit["candidate"]
         sides = f"{before}" if after is None else f"{before} (baseline) and {after} (candidate)"
         return f"{sides} of {self.n} answers ended at their limit of tokens"
+
+    def pooled_line(self) -> str:
+        """The benchmarks of a dimension in a line; empty where the verdict is on one."""
+        return "" if self.pooled is None else Pool.from_json(self.pooled).line()
 
     def _sentence(self, outcome: str | None) -> str:
         """What the verdict says of the loss; a reader of CI results may see no more than this line."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, log
 
+from pytest_qllm.report.costs import is_worse
 from pytest_qllm.report.record import Record
 
 Markup = dict[str, bool]
@@ -38,6 +39,7 @@ MARKS = {
         Mark("xpass", "xpass", "X", _YELLOW),
         Mark("PASS", "PASS", "P", _GREEN),
         Mark("NO_SIGNAL", "no signal", "N"),
+        Mark("UNGATED", "ungated", "U"),
     )
 }
 """By how a test ends (``Record.standing``), the worst first."""
@@ -50,6 +52,14 @@ def mark_of(record: Record) -> Mark | None:
     return None if record.standing is None else MARKS[record.standing]
 
 
+def markup_of(record: Record) -> Markup:
+    """The colours of a cell; a cost that nobody gates has one as well, where it is a loss."""
+    mark = mark_of(record)
+    if mark is None:
+        return {}
+    return _YELLOW if mark.name == "UNGATED" and is_worse(record) else mark.markup
+
+
 def badness(record: Record) -> tuple[int, float]:
     """A key that grows with how bad a verdict is: by its kind, then by the loss in units of what was allowed."""
     if record.standing is None:
@@ -58,7 +68,7 @@ def badness(record: Record) -> tuple[int, float]:
 
 
 def excess(record: Record) -> float:
-    """The loss as a multiple of the tolerance; -inf where nothing was compared."""
+    """The loss as a multiple of the tolerance, above 1 beyond it; -inf where nothing was compared."""
     if record.effect is None or record.tolerance is None:
         return -inf
     if record.is_ratio:
@@ -68,6 +78,8 @@ def excess(record: Record) -> float:
         loss, allowed = -record.effect, record.tolerance
     if allowed > 0:
         return loss / allowed
+    if allowed < 0:  # a cost that has to be a gain
+        return 1 + loss - allowed
     return inf if loss > 0 else -inf
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pytest_qllm.report import details, trend
 from pytest_qllm.report.advice import next_step
+from pytest_qllm.report.costs import MEANING, slower
 from pytest_qllm.report.family import lines, pooled
 from pytest_qllm.report.kernel_record import KernelRecord
 from pytest_qllm.report.matrix import matrix
@@ -40,14 +41,16 @@ def summary(
         where: the file that has the whole of it.
         written: what was written, or why nothing was; a line of its own.
     """
-    yield from matrix(records, regimes, width)
+    yield from matrix([record for record in records if not record.is_cost], regimes, width)
+    yield from _costs([record for record in records if record.is_cost], regimes, width)
     yield from details.kernels(kernels, regimes, width, where)
     counts = Counter(record.standing for record in records if record.standing is not None)
     if counts:
         yield line("")
         yield _counted(counts)
         share = ", % of the baseline's score" if any(record.is_relative for record in records) else ""
-        yield from wrapped(EFFECT.format(share), width)
+        if any(record.effect is not None and not record.is_cost for record in records):
+            yield from wrapped(EFFECT.format(share), width)
         rows = pooled(records)
         listed = {row.line() for row in rows}
         for text in lines(records, alpha):
@@ -67,6 +70,20 @@ def summary(
         yield line(written)
     if step:
         yield (("next: ", {"bold": True}), (step, {}))
+
+
+def _costs(records: Sequence[Record], regimes: Sequence[str], width: int) -> Iterator[Line]:
+    """Time and memory in a table of their own, and by name what is slower than the baseline."""
+    if not records:
+        return
+    yield line("")
+    yield from wrapped(MEANING, width, bold=True)
+    yield from matrix(records, regimes, width)
+    found = list(slower(records))
+    if found:
+        yield line("")
+    for text in found:
+        yield from wrapped(text, width, yellow=True)
 
 
 def _counted(counts: Mapping[str, int]) -> Line:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 
 from pytest_qllm.regimes.kernel import Figures
 from pytest_qllm.report.family import PooledRow, Together
+from pytest_qllm.report.pool import Pool
 from pytest_qllm.report.record import Record
 from pytest_qllm.report.trend import Trend
 from pytest_qllm.verdict.expected import Acceptance
@@ -92,6 +93,7 @@ class Baseline:
     provenance: Mapping[str, Any]
     noise: NoiseFloor | None = None
     against: Trend | None = None
+    pooled: Pool | None = None
     size: Mapping[str, Any] | None = None
     hit_limit: HitLimit | None = None
     rerun: str = ""
@@ -128,6 +130,7 @@ _TYPED: Mapping[str, Any] = {
     "beside": Beside | None,
     "hit_limit": HitLimit | None,
     "against": Trend | None,
+    "pooled": Pool | None,
     "expected": Acceptance | None,
 }
 """Fields of a record that are plain content between processes, and have a type in the file."""

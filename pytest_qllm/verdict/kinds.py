@@ -50,8 +50,12 @@ class Kind(StrEnum):
 
     @property
     def first_look(self) -> int:
-        """Fewest items at which an early look is worth its error: a variance is least known in the tails."""
-        return 2 * self.minimum if self.minimum > 1 else 1
+        """Fewest items at which an early look may be: as few as are judged at all.
+
+        A variance is least known in the tails, which the limits of studentized means make up for (``means``). A
+        bootstrap has nothing of the kind.
+        """
+        return 2 * self.minimum if self is Kind.CORPUS else self.minimum
 
     @property
     def units(self) -> str:

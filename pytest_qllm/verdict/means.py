@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
-from scipy.stats import t
+from scipy.stats import norm, t
 
 Floats = NDArray[np.float64]
 
@@ -187,6 +187,39 @@ def _unskewed(value: float, a: float) -> float:
 def skewness_error(units: float) -> float:
     """What is added to the skewness of a mean over so many units, to be on the safe side."""
     return _CAUTION * sqrt(6) / units
+
+
+def units_needed(error: float, units: int, margin: float, power: float, alpha: float, least: int) -> int | None:
+    """Units with which one look of these limits tells no loss from ``margin`` with that power, by the spread seen.
+
+    Student's t and what is added for the skewness are counted in, so that it is the same tool's fixed design: few units
+    need a far larger margin than normal quantiles would say. Of symmetric losses; skewed ones need some more.
+
+    Args:
+        error: standard error that was seen.
+        units: on which it was seen.
+        margin: distance of the tolerance from no loss, on the scale of the error.
+        least: fewest units that are judged.
+
+    Returns:
+        the number, or None where no number below a million does.
+    """
+    z = float(norm.ppf(power))
+
+    def enough(count: int) -> bool:
+        limit = Studentized(0.0, 1.0, count - 1.0, 0.0, skewness_error(count)).interval(alpha)[1]
+        return margin >= (limit + z) * error * sqrt(units / count)
+
+    high = least
+    while not enough(high):
+        high *= 2
+        if high > 1_000_000:
+            return None
+    low = high // 2
+    while high - low > 1 and high > least:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return max(high, least)
 
 
 def studentize(units: Units) -> Studentized:

@@ -53,6 +53,11 @@ class Design:
         if not (0 < self.alpha < 0.5 and self.rho > 0 and 0 < self.first <= 1 and self.growth > 1):
             raise ValueError(f"{self} is no design: alpha lies in (0, 0.5), rho > 0, first in (0, 1], growth > 1")
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is one look, at all items."""
+        return self.first == 1
+
     @classmethod
     def fixed(cls, alpha: float = ALPHA) -> Design:
         """One look at all items: for those who must report a fixed n."""

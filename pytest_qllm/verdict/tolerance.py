@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from pytest_qllm.efficiency.costs import BYTES, COSTS
 from pytest_qllm.errors import QllmError
 
 Table = Mapping[int, float | str]
@@ -21,10 +22,23 @@ DEFAULTS: Mapping[str, Table] = {
     "graded": {8: 0.02, 4: 0.025, 3: 0.03, 2: 0.04},
     "corpus": {8: 0.02, 4: 0.025, 3: 0.03, 2: 0.04},
     "bias": {8: 0.03, 4: 0.04, 3: 0.05, 2: 0.06},
+    "pooled": {8: 0.015, 4: 0.02, 3: 0.03, 2: 0.04},
 }
+
+COST_DEFAULTS: Mapping[str, Table] = {
+    "weight_memory": {8: 0.75, 4: 0.50, 3: 0.45, 2: 0.45},
+    "disk_size": {8: 0.75, 4: 0.50, 3: 0.45, 2: 0.45},
+}
+"""Times and peaks have none: they depend on the machine as much as on the regime, and are measured and shown."""
+
+POOLED = "pooled"
+"""The table of whole dimensions, whose names have tables of their own too."""
 
 WITHOUT_DEFAULT = ("soft", "mean")
 """Kinds whose scores have no common size, so that nobody but the user can say what may be lost."""
+
+COST = {one.name: one for one in COSTS}
+"""Costs have tables by their own names: what may be slower may not be larger."""
 
 _RANGES = {"perplexity": (1.0, 100.0), "mean": (0.0, inf), None: (0.0, 100.0)}
 _LEAST_KEPT = 50
@@ -63,17 +77,19 @@ class Tolerances:
         Raises:
             QllmError: for a name, a width or a value that is none.
         """
-        merged: dict[str, Table] = dict(DEFAULTS)
+        merged: dict[str, Table] = {**DEFAULTS, **COST_DEFAULTS}
         kinds = (*DEFAULTS, *WITHOUT_DEFAULT)
         for name, table in tables.items():
-            if name not in kinds and name not in benchmarks:
-                known = ", ".join((*kinds, *benchmarks))
+            if name not in kinds and name not in benchmarks and name not in COST:
+                known = ", ".join((*kinds, *benchmarks, *COST))
                 raise QllmError(f"{where}: tolerances for {name!r}, which is neither a kind nor a benchmark: {known}")
             if not isinstance(table, Mapping):
                 raise QllmError(f"{where}: tolerances.{name} is {table!r}; expected a table such as {{4 = 0.05}}")
             kind = name if name in kinds else None
             override = {
-                _bits(bits, name, where): check(value, kind, f"{where}: {name}").written
+                _bits(bits, name, where): check_cost(value, name, f"{where}: {name}")
+                if name in COST
+                else check(value, kind, f"{where}: {name}").written
                 for bits, value in table.items()
             }
             merged[name] = {**merged.get(name, {}), **override}
@@ -96,6 +112,30 @@ class Tolerances:
             )
         above = [width for width in table if width >= bits]
         return check(table[min(above) if above else max(table)], kind, benchmark)
+
+    def of_cost(self, name: str, bits: int) -> float | None:
+        """The largest ratio of a cost at a width, by the row of that width or the next wider one; None without one."""
+        table = self.tables.get(name, {})
+        above = [width for width in table if width >= bits]
+        return check_cost(table[min(above)], name, name) if above else None
+
+
+def check_cost(value: object, name: str, what: str) -> float:
+    """``value`` as the largest ratio to the baseline's cost: a number, or of a time the speed to keep (``"80%"``).
+
+    Raises:
+        QllmError: unless it lies from 0.001 to 1000.
+    """
+    is_time = COST[name].unit != BYTES
+    kept = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value) if isinstance(value, str) and is_time else None
+    ratio = 100 / float(kept[1]) if kept and float(kept[1]) > 0 else value
+    if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0.001 <= ratio <= 1000:
+        speed = ', or the share of the baseline\'s speed to keep, such as "80%"' if is_time else ""
+        raise QllmError(
+            f"{what}: the tolerance {value!r} is out of range; expected the largest ratio to the baseline's {name}, "
+            f"such as {1.25 if is_time else 0.45}{speed}"
+        )
+    return float(ratio)
 
 
 def check(value: object, kind: str | None, what: str) -> Tolerance:

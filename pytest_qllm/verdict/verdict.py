@@ -11,9 +11,10 @@ import numpy as np
 from pytest_qllm.verdict.compare import Comparison, compare, compare_relative, corpus_error
 from pytest_qllm.verdict.corpus import CorpusMetric
 from pytest_qllm.verdict.kinds import Kind, Scale, kind_of
+from pytest_qllm.verdict.means import units_needed
 from pytest_qllm.verdict.multiplicity import mcnemar_p_value
 from pytest_qllm.verdict.paired import ALPHA, design_effect, detects_nothing, detects_random
-from pytest_qllm.verdict.power import equivalent_fixed_items
+from pytest_qllm.verdict.power import POWER, equivalent_fixed_items
 from pytest_qllm.verdict.sample import Sample, check, check_pair
 
 __all__ = [
@@ -35,12 +36,17 @@ __all__ = [
 CEILING = 0.99
 """Share of right answers above which a benchmark is too easy for the baseline to show what a candidate has lost."""
 
+STUDENTIZED = (Kind.SOFT, Kind.MEAN, Kind.PERPLEXITY, Kind.COST)
+"""Kinds whose limits are studentized, with a fixed design of their own (``means.units_needed``)."""
+
 
 class Outcome(StrEnum):
     PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     NO_SIGNAL = "NO_SIGNAL"
+    UNGATED = "UNGATED"
+    """Measured, and nobody has said what is allowed: no verdict at all."""
 
 
 @dataclass(frozen=True)
@@ -242,6 +248,9 @@ def _any_loss(found: Comparison, n: int) -> float | None:
 
 def _fixed(found: Comparison, scale: Scale, kind: Kind, tolerance: float, n: int, alpha: float) -> int | None:
     margin = abs(log(tolerance)) if scale is Scale.RATIO and tolerance > 0 else tolerance
+    if kind in STUDENTIZED and margin > 0 and isfinite(found.error) and found.units > 1:
+        needed = units_needed(found.error, found.units, margin, POWER, alpha, kind.minimum)
+        return None if needed is None else round(needed * n / found.units)
     floor = log(alpha) / log1p(-tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
     items = equivalent_fixed_items(n, found.error, margin, max(floor, kind.minimum), alpha=alpha)
     return round(items) if isfinite(items) else None

@@ -90,7 +90,7 @@ def test_what_differs_is_refused_by_name(
         ({"provenance__versions__torch": "1.0"}, ("version of torch", "'1.0'", *shards)),
         ({"verdicts__0__model": "other"}, ("model", "'other'", *shards)),
         ({"verdicts__0__provenance__weights": "x"}, ("other weights", "'x'", *shards)),
-        ({"baselines__0__baseline": 0.5}, ("fp16 on lambada", "another baseline", *shards)),
+        ({"baselines__0__baseline": 0.5, "baselines__0__n": 120}, ("fp16 on lambada", "another baseline", *shards)),
         ({"novelty": 1}, ("fields of a later pytest-qllm (novelty)",)),
         ({"schema": "pytest-qllm/9"}, ("'pytest-qllm/9'", "install a later pytest-qllm")),
     ):

@@ -35,7 +35,7 @@ ANSWERS = """
     live.INTERVAL = 0.1
     live.RARELY = float(os.environ.get("RARELY", live.RARELY))
 
-    def answer(self, benchmark, regime):
+    def answer(self, benchmark, regime, _):
         reporter = Reporter.of(self.settings.store, self.config)
         reporter("loading " + regime.name)
         time.sleep(0.25)

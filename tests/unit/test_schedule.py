@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from xdist.scheduler import LoadScheduling
 
-from pytest_qllm.schedule import make_scheduler, order, regime_of
+from pytest_qllm.schedule import is_alone, make_scheduler, order, parameters, regime_of
 
 REGIMES = ("fp16", "bnb-int8", "bnb-nf4", "gptq-4bit")
 
@@ -47,6 +48,15 @@ class TestRegimeOf:
 def item(name: str, **params: object) -> SimpleNamespace:
     """A collected test, as far as `order` looks at it."""
     return SimpleNamespace(name=name, callspec=SimpleNamespace(params=params)) if params else SimpleNamespace(name=name)
+
+
+class TestParameters:
+    def test_are_every_regime_of_a_gate_and_no_baseline_of_a_cost(self):
+        assert parameters(["fp16", "a", "b"], ["gate"]) == (["fp16", "a", "b"], ["fp16", "a", "b"])
+        assert parameters(["fp16", "a", "b"], ["efficiency"]) == (["a", "b"], ["a-alone", "b-alone"])
+
+    def test_an_id_has_its_regime_all_the_same(self):
+        assert regime_of("t.py::test_x[bnb-nf4-alone]", REGIMES) == "bnb-nf4"
 
 
 class TestOrder:
@@ -121,10 +131,17 @@ class Session:
                     self._crashed(node)
                 else:
                     self.scheduler.mark_test_complete(node, index)
-                if self.scheduler.tests_finished:
-                    for other in self.nodes:
-                        other.shutdown()
+                self._end()
         return turns
+
+    def completed(self, node: Node, index: int) -> None:
+        self.scheduler.mark_test_complete(node, index)
+        self._end()
+
+    def _end(self) -> None:
+        if self.scheduler.tests_finished:
+            for node in self.nodes:
+                node.shutdown()
 
     def _collected(self, node: Node) -> None:
         self.scheduler.add_node_collection(node, self.ids)
@@ -242,3 +259,68 @@ class TestOtherSuites:
     @pytest.mark.parametrize("dist", ["loadscope", "loadfile", "worksteal", "each", "no"])
     def test_another_dist_is_obeyed(self, dist):
         assert make_scheduler(FakeConfig(2, dist), None, REGIMES) is None
+
+
+def timed(benchmarks: int, regimes: Sequence[str] = REGIMES[1:]) -> list[str]:
+    return [f"test_e.py::test_{number}[{regime}-alone]" for regime in regimes for number in range(benchmarks)]
+
+
+class TestAlone:
+    @pytest.mark.parametrize("nodes", [1, 2, 3, 8])
+    @pytest.mark.parametrize("others", [0, 1, 2, 5])
+    @pytest.mark.parametrize("count", [1, 2, 3])
+    @pytest.mark.parametrize("regimes", [REGIMES[1:2], REGIMES[1:]])
+    def test_runs_last_one_at_a_time_and_on_one_worker(self, nodes, others, count, regimes):
+        alone = timed(count, regimes)
+        ids = [*suite(others, ["fp16", *regimes]), *alone]
+        session = Session(ids, nodes)
+        turns = session.run()
+        assert ran(turns) == Counter(ids)
+        assert turns[-len(alone) :] == [[one] for one in alone]
+        assert len({node for node in session.nodes if set(node.ran) & set(alone)}) == 1
+
+    @pytest.mark.parametrize(
+        "crash", [*timed(2, REGIMES[1:2]), "test_s.py::test_1[bnb-nf4]", "test_s.py::test_1[fp16]"]
+    )
+    def test_a_crash_loses_one_test_and_leaves_the_others_alone(self, crash):
+        alone = timed(2)
+        ids = [*suite(3), *alone]
+        session = Session(ids, 2)
+        turns = session.run(crash)
+        assert session.crashes == [crash]
+        assert ran(turns) == Counter(ids)
+        assert all(len(turn) == 1 for turn in turns if set(turn) & set(alone))
+
+    @pytest.mark.parametrize("seed", range(40))
+    def test_waits_for_every_other_test_however_long_each_takes(self, seed):
+        chance = random.Random(seed)
+        alone = timed(chance.randint(1, 3), REGIMES[1 : chance.randint(2, 4)])
+        ids = [*suite(chance.randint(0, 4)), *alone]
+        session = Session(ids, chance.randint(1, 4))
+        running: dict[Node, int] = {}
+        finished = []
+        while True:
+            running |= {node: node.queue.pop(0) for node in session.nodes if node not in running and node.can_run}
+            if not running:
+                break
+            names = [ids[index] for index in running.values()]
+            assert len(names) == 1 or not set(names) & set(alone)
+            node = chance.choice(list(running))
+            index = running.pop(node)
+            finished.append(ids[index])
+            session.completed(node, index)
+        assert Counter(finished) == Counter(ids)
+
+    @pytest.mark.parametrize(
+        ("nodeid", "expected"),
+        [
+            ("t.py::test_x[bnb-nf4-alone]", True),
+            ("t.py::test_x[en-bnb-nf4-alone]", True),
+            ("t.py::test_x[bnb-nf4-alone]@group", True),
+            ("t.py::test_x[bnb-nf4]", False),
+            ("t.py::test_alone", False),
+            ("t.py::test_x[lonely-aloneness]", False),
+        ],
+    )
+    def test_is_told_by_the_id(self, nodeid, expected):
+        assert is_alone(nodeid) is expected

@@ -22,6 +22,25 @@ def _bbq(name: str, metric: str) -> Benchmark:
     )
 
 
+def _followbench(name: str, items: int, form: str) -> Benchmark:
+    """Instructions, of which an example's five levels stand or fall together."""
+    return Benchmark(
+        name,
+        _DIMENSION,
+        f"qllm:followbench/{name}.yaml",
+        "hsr",
+        items,
+        0,
+        chunk=20,
+        chat=True,
+        kinds={"ssr": "graded", "csl": "mean"},
+        data="followbench",
+        cluster=("kind", "example"),
+        paper=items if form == "followbench" else 0,
+        form=form,
+    )
+
+
 ALIGNMENT: tuple[Benchmark, ...] = (
     Benchmark(
         "truthfulqa_mc1",
@@ -55,7 +74,22 @@ ALIGNMENT: tuple[Benchmark, ...] = (
         541,
         0,
         chunk=8,
+        chat=True,
         needs=("langdetect", "immutabledict", "punkt_tab"),
         paper=0,
+    ),
+    _followbench("followbench", 820, "followbench"),
+    _followbench("followbench_rules", 350, "followbench-rules"),
+    Benchmark(
+        "mt_bench",
+        _DIMENSION,
+        "qllm:mt_bench/mt_bench.yaml",
+        "score",
+        80,
+        0,
+        chunk=8,
+        kinds={"score": "graded", "turn_1": "graded", "turn_2": "graded"},
+        paper=0,
+        form="dialogue",
     ),
 )

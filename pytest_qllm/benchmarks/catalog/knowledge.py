@@ -55,6 +55,7 @@ KNOWLEDGE: tuple[Benchmark, ...] = (
         0,
         data="gsm8k",
         chunk=8,
+        chat=True,
         paper=1_319,
     ),
     Benchmark(
@@ -68,7 +69,7 @@ KNOWLEDGE: tuple[Benchmark, ...] = (
         subsets=subsets.BBH,
         paper=0,
     ),
-    Benchmark("snli", _DIMENSION, "qllm:snli.yaml", "acc", 500, 0, paper=10_000),
+    Benchmark("snli", _DIMENSION, "qllm:snli.yaml", "acc", 500, 0, chat=True, paper=10_000),
     Benchmark(
         "flores_en_zh",
         _DIMENSION,
@@ -78,6 +79,7 @@ KNOWLEDGE: tuple[Benchmark, ...] = (
         0,
         data="flores200",
         chunk=20,
+        chat=True,
         paper=1_012,
     ),
     Benchmark(
@@ -89,8 +91,11 @@ KNOWLEDGE: tuple[Benchmark, ...] = (
         0,
         data="flores200",
         chunk=20,
+        chat=True,
         paper=1_012,
     ),
-    Benchmark("cnn_dailymail", _DIMENSION, "qllm:cnn_dailymail.yaml", "rougeL", 200, 0, chunk=8, paper=11_490),
-    Benchmark("xsum", _DIMENSION, "qllm:xsum.yaml", "rougeL", 200, 0, chunk=8, paper=11_334),
+    Benchmark(
+        "cnn_dailymail", _DIMENSION, "qllm:cnn_dailymail.yaml", "rougeL", 200, 0, chunk=8, chat=True, paper=11_490
+    ),
+    Benchmark("xsum", _DIMENSION, "qllm:xsum.yaml", "rougeL", 200, 0, chunk=8, chat=True, paper=11_334),
 )

@@ -1,7 +1,8 @@
 """A checkpoint that somebody else quantized, loaded by the library that its configuration names.
 
-The artifact only says where the checkpoint is. Where its weights can be read back without the kernels (GPTQ,
-bitsandbytes' 4 bits, compressed-tensors), quality is scored on the dense weights; ``Exact`` is for all others.
+The artifact only says where the checkpoint is. Where its weights can be read back without the kernels (GPTQ, AWQ,
+bitsandbytes' 4 bits, compressed-tensors, optimum-quanto), quality is scored on the dense weights; ``Exact`` is for all
+others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_qllm.errors import QllmError
 from pytest_qllm.quiet import quiet
 from pytest_qllm.regimes import checkpoint
-from pytest_qllm.regimes.backends import bitsandbytes, gptqmodel, llama_cpp
+from pytest_qllm.regimes.backends import bitsandbytes, gptqmodel, llama_cpp, quanto
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.regimes.size import POINTER, Size
 
@@ -45,17 +46,21 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
         return bitsandbytes.load(path, dtype, device)
     if method in ("gptq", "awq"):
         return gptqmodel.load_checkpoint(path, dtype, device)
+    if (path / checkpoint.QUANTO_MAP).is_file():
+        return quanto.load_checkpoint(path, dtype, device)
     return _by_transformers(path, dtype, device, trusted)
 
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """The dense weights of a checkpoint of GPTQ or AWQ, of bitsandbytes' 4 bits, or of compressed-tensors."""
+    """The dense weights of a checkpoint of GPTQ or AWQ, bitsandbytes' 4 bits, compressed-tensors, or optimum-quanto."""
     path, trusted = _pointed(artifact)
     method = _method(path)
     if method == "bitsandbytes":
         return bitsandbytes.dense(path, dtype, device)
     if method in ("gptq", "awq"):
         return gptqmodel.dense_checkpoint(path, dtype, device)
+    if (path / checkpoint.QUANTO_MAP).is_file():
+        return quanto.dense_checkpoint(path, dtype, device)
     from transformers import CompressedTensorsConfig
 
     return _by_transformers(

@@ -81,15 +81,19 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
 
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """Codes less zero points, times scales, in float32, the codes unpacked here."""
+    """Codes less zero points, times scales, the codes unpacked here.
+
+    All in ``dtype``, in which the library's layers keep zero points and scales and multiply: in bfloat16 a zero point
+    has 8 bits of the 11 that it was made with, which moves all weights of its group.
+    """
     from pytest_qllm.regimes.layers import read
 
     stored = read(artifact)
     bits = stored.details["bits"]
 
     def effective(name: str, parts: dict[str, torch.Tensor]) -> torch.Tensor:
-        codes = _unpacked(parts["W_q"], bits)[: len(parts["scale"])].float()
-        weights = (codes - parts["zero"].float()) * parts["scale"].float()
+        codes = _unpacked(parts["W_q"], bits)[: len(parts["scale"])].to(dtype)
+        weights = (codes - parts["zero"].to(dtype)) * parts["scale"].to(dtype)
         return weights.reshape(stored.shapes[name])
 
     return stored.dense(dtype, device, effective)

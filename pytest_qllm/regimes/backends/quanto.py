@@ -10,13 +10,16 @@ W8A8 has static activation scales, one for each layer, calibrated as the library
 from __future__ import annotations
 
 import functools
+import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm.errors import QllmError
 from pytest_qllm.quiet import quiet
+from pytest_qllm.regimes.checkpoint import QUANTO_MAP
 from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import digest
@@ -26,9 +29,14 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+    from pytest_qllm.regimes.layers import Stored
+
 
 COMPILES = 180
 """Seconds after which a compilation that did not end was killed; it takes about 30."""
+
+_LANES = 16
+"""What ``torch._weight_int8pack_mm`` reads at once; it does not stop at the end of a row."""
 
 
 def _method(prefix: str, name: str, widths: tuple[int, ...], **fields: Any) -> Method:
@@ -88,17 +96,31 @@ def build(regime: Regime, model: Path, calibration: Sequence[str], seed: int, in
 
 def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """``QLinear`` with the kernels that the library takes by default."""
+    from pytest_qllm.regimes.layers import read
+
+    return _exact(read(artifact), dtype, device)
+
+
+def load_checkpoint(checkpoint: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """As ``load``, a checkpoint that the library itself saved: transformers reads none of those."""
+    return _exact(_stored(checkpoint), dtype, device)
+
+
+def _exact(stored: Stored, dtype: torch.dtype, device: str) -> PreTrainedModel:
     import torch
     from optimum.quanto import requantize
 
-    from pytest_qllm.regimes.layers import read
-
-    stored = read(artifact)
     if any(entry["weights"] in ("qint4", "qint2") for entry in stored.details["map"].values()):
         _load_unpacking()
     plain_outputs = set(stored.details["plain_outputs"])
 
     def layer(name: str, plain: nn.Linear, parts: dict[str, torch.Tensor]) -> nn.Module:
+        packs = stored.details["map"][name]["weights"] == "qint8" and dtype == torch.bfloat16 and device == "cpu"
+        if packs and plain.in_features % _LANES:
+            raise QllmError(
+                f"torch's int8 product for bfloat16 on a CPU crashes on the {plain.in_features} inputs of {name}: they "
+                f"are no multiple of {_LANES}; compute in another dtype: --qllm-dtype=float32"
+            )
         alone = torch.nn.Sequential(plain)
         state = {f"0.{part}": _cast(part, tensor, dtype) for part, tensor in parts.items()}
         if plain.bias is not None:
@@ -134,22 +156,60 @@ def _load_unpacking() -> None:
 
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """Codes times scales, less shifts, in float32, the codes unpacked here."""
-    import torch
+    """Codes times scales, less shifts, the codes unpacked here.
 
+    All in ``dtype``, in which the library's layers keep scales and shifts and multiply: in bfloat16 a shift has 8 bits
+    of the 11 that it was made with, which moves all weights of its group.
+    """
     from pytest_qllm.regimes.layers import read
 
-    stored = read(artifact)
+    return _dense(read(artifact), dtype, device)
+
+
+def dense_checkpoint(checkpoint: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """As ``dense``, of a checkpoint that the library itself saved."""
+    return _dense(_stored(checkpoint), dtype, device)
+
+
+def _stored(checkpoint: Path) -> Stored:
+    """A checkpoint of ``QuantizedModelForCausalLM`` (optimum-quanto), whose map tells its quantized layers."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from pytest_qllm.regimes.layers import Stored
+
+    tensors: dict[str, torch.Tensor] = {}
+    for file in sorted(checkpoint.glob("*.safetensors")):
+        tensors |= load_file(file)
+    layers = json.loads((checkpoint / QUANTO_MAP).read_text())
+    parts = {name: _parts(tensors, name, entry) for name, entry in layers.items()}
+    with quiet(), torch.device("meta"):
+        blank = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(checkpoint))
+    shapes = {name: tuple(blank.get_submodule(name).weight.shape) for name in layers}
+    return Stored(checkpoint, parts, shapes, tensors, {"map": layers, "plain_outputs": []})
+
+
+def _parts(tensors: dict[str, torch.Tensor], name: str, entry: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """What a layer keeps of its own, taken out of ``tensors``; its bias, and scales that nothing uses, are not."""
+    own = [key for key in tensors if key.startswith(f"{name}.") and not key.endswith(".bias")]
+    found = {key[len(name) + 1 :]: tensors.pop(key) for key in own}
+    unused = () if entry["activations"] != "none" else ("input_scale", "output_scale")
+    return {part: tensor for part, tensor in found.items() if part not in unused}
+
+
+def _dense(stored: Stored, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    import torch
 
     def effective(name: str, parts: dict[str, torch.Tensor]) -> torch.Tensor:
-        scale = parts["weight._scale"].float()
+        scale = parts["weight._scale"].to(dtype)
         if "weight._data" in parts:
-            return parts["weight._data"].float() * scale
+            return parts["weight._data"].to(dtype) * scale
         bits = {"qint4": 4, "qint2": 2}[stored.details["map"][name]["weights"]]
         # As many codes to a byte as there is room for, the first rows' in the lowest bits.
         packed = parts["weight._data._data"]
         codes = torch.cat([packed >> shift & (2**bits - 1) for shift in range(0, 8, bits)])[: len(scale)]
-        return (codes.float() * scale - parts["weight._shift"].float()).reshape(stored.shapes[name])
+        return (codes.to(dtype) * scale - parts["weight._shift"].to(dtype)).reshape(stored.shapes[name])
 
     return stored.dense(dtype, device, effective)
 

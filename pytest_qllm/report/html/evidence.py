@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_qllm.report import expected as known_loss
+from pytest_qllm.report.costs import basis, conditions
 from pytest_qllm.report.html.signs import change_of, typeset
 from pytest_qllm.report.html.view import interval_of
 from pytest_qllm.report.record import Record
@@ -17,6 +18,8 @@ def reading(record: Record) -> str:
     """What the verdict means, in a sentence."""
     if record.outcome is None:
         return f"The baseline scores {record.score(record.baseline)} ({record.metric}) on {record.n} items."
+    if record.outcome == "UNGATED":
+        return f"Measured, and not gated: no tolerance is set for it. {record.reason}".strip()
     if record.effect is None:
         return f"{record.reason[:1].upper()}{record.reason[1:]}." if record.reason else ""
     meaning = {
@@ -36,19 +39,18 @@ def evidence(record: Record) -> Rows:
 
 def _evidence(record: Record) -> Iterator[tuple[str, str]]:
     unit = "" if record.is_ratio else " points"
-    yield "baseline", f"{record.metric} {record.score(record.baseline)}"
+    metric = "" if record.is_cost else f"{record.metric} "  # a cost has its unit in the figure
+    yield "baseline", f"{metric}{record.score(record.baseline)}"
     if record.candidate is not None:
-        yield "candidate", f"{record.metric} {record.score(record.candidate)}"
+        yield "candidate", f"{metric}{record.score(record.candidate)}"
     if record.effect is not None:
         yield "effect", f"{change_of(record, record.effect)}{unit}"
-        yield (
-            "interval",
-            f"{interval_of(record)}{unit}; each bound one-sided, {_confidence(record)} ({record.interval})",
-        )
+        sure = basis(record) if record.is_cost else f"each bound one-sided, {_confidence(record)} ({record.interval})"
+        yield "interval", f"{interval_of(record)}{unit}; {sure}"
     if record.tolerance is not None:
         allowed = change_of(record, record.tolerance if record.is_ratio else -record.tolerance)
         yield "tolerance", f"{allowed}{unit}"
-    yield "items", _items(record)
+    yield ("measured", conditions(record)) if record.is_cost else ("items", _items(record))
     if record.broken is not None:
         yield "flips", f"{record.broken} broken (right to wrong), {record.mended} mended (wrong to right)"
     for label, value, adjusted in (
@@ -64,6 +66,7 @@ def _evidence(record: Record) -> Iterator[tuple[str, str]]:
     yield "power", record.undecidable
     yield "beside", record.beside_line()
     yield "limit of tokens", record.limit_line()
+    yield "pooled", record.pooled_line()
     yield "fidelity", record.fidelity_line()
     if record.noise is not None:
         yield "noise floor", _noise(record, record.noise)

@@ -9,11 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm.efficiency.costs import DIMENSION
+from pytest_qllm.report.costs import slower, way
 from pytest_qllm.report.family import lines
 from pytest_qllm.report.html import evidence, packs, planes, plots
+from pytest_qllm.report.html.expenses import costs as plot_of_costs
 from pytest_qllm.report.html.signs import SIGNS, change_of, sign_of, typeset
 from pytest_qllm.report.html.view import View, interval_of
 from pytest_qllm.report.reader import Report
+from pytest_qllm.report.record import Record
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,12 +31,21 @@ def render(report: Report) -> str:
     from markupsafe import Markup
 
     view = View(report)
-    forests = {name: plot for name in view.benchmarks if (plot := plots.forest(name, view.of(name))) is not None}
-    judged = [record for name in view.benchmarks for record in view.of(name)]
+    qualities = [name for name in view.benchmarks if name not in view.dimensions.get(DIMENSION, ())]
+    forests = {name: plot for name in qualities if (plot := plots.forest(name, view.of(name))) is not None}
+    judged = [record for name in qualities for record in view.of(name)]
+    expenses = [record for name in view.dimensions.get(DIMENSION, ()) for record in view.of(name)]
+    saved = plot_of_costs(expenses)
     memory, tells = planes.memory(view), planes.perplexities(view)
     fidelity = [plot for plot in (plots.flips(judged), plots.divergence(judged)) if plot is not None]
     items, lacking = packs.available(report)
-    drawn = [*forests.values(), *memory, *fidelity, *(one.plot for one in tells if one.plot is not None)]
+    drawn = [
+        *forests.values(),
+        *([saved] if saved is not None else []),
+        *memory,
+        *fidelity,
+        *(one.plot for one in tells if one.plot is not None),
+    ]
     content = {
         "view": view,
         "lead": _lead(view),
@@ -43,7 +56,9 @@ def render(report: Report) -> str:
         "pooled": _pooled(report),
         "forest_of": forests,
         "memory": memory,
-        "efficiency": _efficiency(view),
+        "efficiency": _efficiency(expenses),
+        "slower": list(slower(expenses)),
+        "costs": saved,
         "fidelity": fidelity,
         "tells": tells,
         "kernels": sorted(report.kernels, key=lambda kernel: kernel.agrees),
@@ -144,19 +159,20 @@ def _is_used(view: View, word: str) -> bool:
     return any(cell.sign.word == word for cell in view.cells.values())
 
 
-def _efficiency(view: View) -> list[tuple[str, ...]]:
+def _efficiency(expenses: Sequence[Record]) -> list[tuple[str, ...]]:
     """Costs as ratios, where a session measured some."""
     return [
         (
             record.regime,
             record.benchmark,
-            record.metric,
+            record.score(record.baseline),
+            "" if record.candidate is None else record.score(record.candidate),
             change_of(record, record.effect),
             interval_of(record),
+            way(record),
             sign_of(record).word,
         )
-        for name in view.dimensions.get("efficiency", ())
-        for record in view.of(name)
+        for record in expenses
     ]
 
 

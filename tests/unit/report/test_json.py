@@ -84,6 +84,7 @@ def test_a_baseline_is_its_score():
             "noise": None,
             "hit_limit": None,
             "against": None,
+            "pooled": None,
             "size": None,
             "rerun": "",
             "provenance": {"weights": "a"},

@@ -85,6 +85,40 @@ def test_exchanged_the_effect_is_the_opposite(kind, seed, loss):
         assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-7)
 
 
+@pytest.mark.parametrize("kind", [Kind.PERPLEXITY, Kind.COST])
+class TestRatios:
+    """The same laws where the effect is a ratio: exchanged, it is the reciprocal."""
+
+    @staticmethod
+    def pair(kind: Kind, seed: int, ratio: float) -> tuple[Sample, Sample]:
+        rng = np.random.default_rng(seed)
+        weights = rng.integers(50, 900, 24).astype(float)
+        losses = np.log(ratio) + rng.normal(0, 0.03, 24)
+        if kind is Kind.PERPLEXITY:
+            base = -3 * weights
+            moved = base - weights * losses
+        else:
+            base = rng.uniform(1, 2, 24)
+            moved = base * np.exp(losses)
+        ids = tuple(map(str, range(24)))
+        return tuple(Sample(ids, scores, weights, np.zeros(24)) for scores in (base, moved))
+
+    @few
+    @given(seed=seeds, ratio=st.floats(0.9, 1.2))
+    def test_order_monotony_and_exchange(self, kind, seed, ratio):
+        one, other = self.pair(kind, seed, ratio)
+        plain = judge(one, other, kind, 1.03).evidence
+        order = np.random.default_rng(seed).permutation(24)
+        mixed = [replace(shuffled(sample, order), weights=sample.weights[order]) for sample in (one, other)]
+        again = judge(*mixed, kind, 1.03).evidence
+        assert (again.low, again.high) == pytest.approx((plain.low, plain.high))
+        back = judge(other, one, kind, 1.03).evidence
+        assert (back.low, back.high) == pytest.approx((1 / plain.high, 1 / plain.low))
+        ranks = [Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS]
+        found = [ranks.index(judge(one, other, kind, tolerance).outcome) for tolerance in (1.0, 1.03, 1.1, 1.4)]
+        assert found == sorted(found)
+
+
 @pytest.mark.parametrize(("kind", "relative"), CASES)
 class TestNoEmptyPass:
     def test_no_items(self, kind, relative):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import sqrt
+from math import log, sqrt
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta, erlang, t
+from scipy.stats import beta, erlang, norm, t
 
 from pytest_qllm.verdict.means import (
     Units,
@@ -17,6 +17,7 @@ from pytest_qllm.verdict.means import (
     gaffke_p_value,
     gaffke_upper,
     studentize,
+    units_needed,
 )
 
 quick = settings(max_examples=30, deadline=None, derandomize=True)
@@ -107,6 +108,36 @@ class TestGaffke:
         assert (gaffke_p_value(first, loss) <= 0.05) == wrong_pass[0]
         assert wrong_pass.mean() <= 0.05 + 3 * sqrt(0.05 * 0.95 / runs)
         assert wrong_fail.mean() <= 0.05 + 3 * sqrt(0.05 * 0.95 / runs)
+
+
+class TestUnitsNeeded:
+    """A fixed design with the same limits, not with normal quantiles: few units need a far larger margin."""
+
+    @pytest.mark.parametrize(("spread", "expected"), [(0.001, 8), (0.01, 10), (0.03, 17), (0.2, 500)])
+    def test_of_documents_at_three_percent(self, spread, expected):
+        for seen_on in (8, 40):
+            found = units_needed(spread / seen_on**0.5, seen_on, log(1.03), 0.95, 0.05, 8)
+            assert found == pytest.approx(expected, abs=1)
+
+    def test_is_the_normal_one_where_there_are_many(self):
+        error = 0.2
+        normal = (2 * norm.isf(0.05) * error / 0.01) ** 2
+        assert units_needed(error, 1, 0.01, 0.95, 0.05, 8) == pytest.approx(normal, rel=0.03)
+
+    def test_one_unit_less_is_too_few(self):
+        rng = np.random.default_rng(3)
+        margin, spread = log(1.03), 0.03
+        count = units_needed(spread, 1, margin, 0.95, 0.05, 8)
+        assert count is not None
+
+        def passes(units: int) -> float:
+            losses = rng.normal(0, spread, (400, units))
+            return float(np.mean([studentize(Units(row, np.ones(units))).interval(0.05)[1] < margin for row in losses]))
+
+        assert passes(count // 2) < 0.9 < passes(2 * count)
+
+    def test_no_number_does_without_a_margin(self):
+        assert units_needed(0.1, 10, 1e-9, 0.95, 0.05, 8) is None
 
 
 class TestStudentized:

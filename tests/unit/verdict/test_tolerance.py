@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.verdict.tolerance import DEFAULTS, Tolerance, Tolerances, check
+from pytest_qllm.verdict.tolerance import COST_DEFAULTS, DEFAULTS, Tolerance, Tolerances, check
 
 BENCHMARKS = ("hellaswag", "arc_easy", "wikitext")
 
@@ -31,7 +31,7 @@ def test_the_defaults_hold_where_nothing_is_said(kind):
 
 def test_the_defaults_are_those_of_the_documentation():
     page = (Path(__file__).parents[3] / "docs/explanation/tolerances.md").read_text()
-    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \|" + r" (0\.\d+) \|" * 4 + "$", page, re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \|" + r" (0\.\d+) \|" * 5 + "$", page, re.MULTILINE)
     assert len(rows) == len(DEFAULTS["accuracy"])
     for column, kind in enumerate(DEFAULTS, 1):
         assert {int(row[0]): float(row[column]) for row in rows} == DEFAULTS[kind]
@@ -147,7 +147,7 @@ def test_a_name_that_is_neither_kind_nor_benchmark_is_refused_with_those_that_ar
         from_tables({name: {"4": 0.05}})
     line = str(refused.value)
     assert line.startswith(f"pyproject.toml: tolerances for {name!r}, which is neither a kind nor a benchmark")
-    assert "accuracy, perplexity, prob, graded, corpus, bias, soft, mean, hellaswag, arc_easy, wikitext" in line
+    assert "accuracy, perplexity, prob, graded, corpus, bias, pooled, soft, mean, hellaswag, arc_easy, wikitext" in line
 
 
 @pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])
@@ -204,3 +204,31 @@ class TestWithoutADefault:
 def test_nothing_is_kept_of_a_bias():
     with pytest.raises(QllmError, match="of a bias nothing is kept"):
         check("99%", "bias", "bbq")
+
+
+class TestCosts:
+    @pytest.mark.parametrize(("bits", "ratio"), [(8, 0.75), (6, 0.75), (4, 0.5), (2, 0.45), (16, None)])
+    def test_a_width_takes_its_row_or_the_next_wider_one_s(self, bits, ratio):
+        assert from_tables({}).of_cost("weight_memory", bits) == ratio
+
+    def test_times_have_none_until_one_is_given(self):
+        assert from_tables({}).of_cost("decode_time", 4) is None
+        given = from_tables({"decode_time": {"4": "80%", "3": 1.5}})
+        assert [given.of_cost("decode_time", bits) for bits in (8, 4, 3)] == [None, 1.25, 1.5]
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("weight_memory", "80%"), ("decode_time", "0%"), ("decode_time", 0), ("disk_size", True)]
+    )
+    def test_what_is_no_ratio_is_refused(self, name, value):
+        with pytest.raises(QllmError, match=f"expected the largest ratio to the baseline's {name}"):
+            from_tables({name: {"4": value}})
+
+    def test_those_of_the_page_are_the_default(self):
+        page = (
+            (Path(__file__).parents[3] / "docs/explanation/tolerances.md")
+            .read_text()
+            .partition("## Time and memory")[2]
+        )
+        rows = re.findall(r"^\| (\d) \| ([\d.]+) \| ([\d.]+) \|$", page, re.M)
+        for column, name in enumerate(COST_DEFAULTS, 1):
+            assert {int(row[0]): float(row[column]) for row in rows} == COST_DEFAULTS[name]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qllm.report.html.planes import pareto
+from pytest_qllm.report.front import pareto
 from pytest_qllm.report.html.signs import SIGNS, change_of, sign_of
 from pytest_qllm.report.html.view import View
 from pytest_qllm.report.json import document

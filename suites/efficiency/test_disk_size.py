@@ -1,0 +1,2 @@
+def test_disk_size(efficiency):
+    efficiency("disk_size")

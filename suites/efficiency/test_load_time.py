@@ -1,0 +1,2 @@
+def test_load_time(efficiency):
+    efficiency("load_time")

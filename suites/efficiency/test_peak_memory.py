@@ -1,0 +1,2 @@
+def test_peak_memory(efficiency):
+    efficiency("peak_memory")

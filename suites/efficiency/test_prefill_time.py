@@ -1,0 +1,2 @@
+def test_prefill_time(efficiency):
+    efficiency("prefill_time")

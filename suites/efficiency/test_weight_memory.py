@@ -1,0 +1,2 @@
+def test_weight_memory(efficiency):
+    efficiency("weight_memory")

@@ -1,0 +1,2 @@
+def test_alignment(gate):
+    gate.dimension("alignment")

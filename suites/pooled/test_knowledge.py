@@ -1,0 +1,2 @@
+def test_knowledge(gate):
+    gate.dimension("knowledge")
