@@ -235,8 +235,12 @@ def _prefixes(key: str) -> list[str]:
 
 
 def _cast(part: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Scales and shifts in the dtype of the products; the codes, which may be FP8, as they are."""
-    return tensor.to(dtype) if part.endswith(("scale", "shift")) else tensor
+    """Scales and shifts in the dtype of the products; the codes, which may be FP8, as they are.
+
+    A copy of the codes: read from safetensors they begin at any byte, and torch's int8 product in bfloat16
+    (``_weight_int8pack_mm``, torch 2.13), which quanto takes, ends the process for some of those.
+    """
+    return tensor.to(dtype) if part.endswith(("scale", "shift")) else tensor.clone()
 
 
 def _outside_inference_mode(forward: Any, values: torch.Tensor) -> torch.Tensor:

@@ -32,3 +32,20 @@ def test_an_old_lock_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(extensions, "get_extension", lambda _: Compiled(build_directory=str(tmp_path)))
     backend._load_unpacking()
     assert seen == [False]
+
+
+def test_codes_begin_where_torch_s_products_need_them(tmp_path: Path) -> None:
+    """An artifact's tensors may begin at any byte of the file, on which the int8 product in bfloat16 crashes."""
+    import tiny_llama
+    import torch
+
+    from pytest_qllm.regimes.backends import quanto as backend
+    from pytest_qllm.regimes.catalog import RegimeCatalog
+
+    model, artifact = tiny_llama.write(tmp_path / "fp16"), tmp_path / "artifact"
+    artifact.mkdir()
+    backend.build(RegimeCatalog().get("quanto-int8"), model, [], 0, artifact)
+    loaded = backend.load(artifact, torch.bfloat16, "cpu")
+    codes = [layer.weight._data for layer in loaded.modules() if hasattr(getattr(layer, "weight", None), "_data")]
+    assert codes
+    assert all(one.data_ptr() % 64 == 0 for one in codes)
