@@ -54,3 +54,20 @@ def test_rows_that_crash_torch_s_int8_product_are_refused(tmp_path: Path) -> Non
     stored = Stored(tmp_path, {name: {}}, {name: (64, 40)}, plain, details)
     with pytest.raises(QllmError, match=f"crashes on the 40 inputs of {name}.*--qllm-dtype=float32"):
         backend._exact(stored, torch.bfloat16, "cpu")
+
+
+def test_codes_begin_where_torch_s_products_need_them(tmp_path: Path) -> None:
+    """An artifact's tensors may begin at any byte of the file, on which the int8 product in bfloat16 crashes."""
+    import tiny_llama
+    import torch
+
+    from pytest_qllm.regimes.backends import quanto as backend
+    from pytest_qllm.regimes.catalog import RegimeCatalog
+
+    model, artifact = tiny_llama.write(tmp_path / "fp16"), tmp_path / "artifact"
+    artifact.mkdir()
+    backend.build(RegimeCatalog().get("quanto-int8"), model, [], 0, artifact)
+    loaded = backend.load(artifact, torch.bfloat16, "cpu")
+    codes = [layer.weight._data for layer in loaded.modules() if hasattr(getattr(layer, "weight", None), "_data")]
+    assert codes
+    assert all(one.data_ptr() % 64 == 0 for one in codes)
