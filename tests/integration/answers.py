@@ -11,6 +11,7 @@ CONFTEST = """
     import pytest
 
     from pytest_qllm.errors import QllmError
+    from pytest_qllm.questions import Questions
     from pytest_qllm.report.record import Record
     from pytest_qllm.session import Session
 
@@ -22,7 +23,7 @@ CONFTEST = """
         "silent": dict(outcome="NO_SIGNAL", reason="too near chance: " + HOSTILE),
     }}
 
-    def answer(self, benchmark, regime):
+    def answer(self, benchmark, regime, node):
         if benchmark == "broken":
             raise QllmError("cannot be measured: " + HOSTILE)
         known = dict(model=HOSTILE, dimension="d", metric="acc", scale="difference", n=120, baseline=0.5)
@@ -32,7 +33,7 @@ CONFTEST = """
     PATCH = pytest.MonkeyPatch()
 
     def pytest_configure():
-        PATCH.setattr(Session, "question", lambda self, node, regime, benchmark, *_: benchmark)
+        PATCH.setattr(Questions, "of_benchmark", lambda self, node, regime, benchmark, *_: benchmark)
         PATCH.setattr(Session, "answer", answer)
 
     def pytest_unconfigure():

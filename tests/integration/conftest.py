@@ -169,7 +169,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Pat
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """All that a run imports, imported once: pytester forgets what a run in this process imports first.
 

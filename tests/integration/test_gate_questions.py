@@ -49,7 +49,8 @@ def test_answers_are_right_but_for_capitals_and_signs(tickets: Suite) -> None:
     tickets.run().assert_outcomes(passed=2, failed=1)
     assert tickets.outcomes == {("same", "tickets"): "PASS", ("destroyed", "tickets"): "FAIL"}
     verdict = tickets.verdicts["same", "tickets"]
-    assert (verdict["metric"], verdict["baseline"], verdict["dimension"]) == ("exact_match", 0.9, "other")
+    assert (verdict["metric"], verdict["dimension"]) == ("exact_match", "other")
+    assert 0.8 < verdict["baseline"] < 1
     assert verdict["provenance"]["data"] == "tickets.jsonl"
     tickets.scored.clear()
     tickets.run()
@@ -87,14 +88,15 @@ def test_one_of_several_choices(tickets: Suite) -> None:
 
 
 RIGHT = "def right(item, answer) -> bool:\n    return answer.strip().upper().startswith(item['answer'][1:5])\n\n\n"
-GRADE = "def grade(item, answer) -> float:\n    return min(len(answer), 40) / 40\n\n\n"
+GRADE = "def grade(item, answer) -> float:\n    return min(len(answer), 1000) / 1000\n\n\n"
 
 
 def test_a_function_says_what_is_right(tickets: Suite) -> None:
     gate(tickets, "score=right, tolerance=0.1", RIGHT)
     tickets.run().assert_outcomes(passed=2, failed=1)
     verdict = tickets.verdicts["same", "tickets"]
-    assert (verdict["metric"], verdict["verdict"], verdict["baseline"]) == ("right", "PASS", 0.9)
+    assert (verdict["metric"], verdict["verdict"]) == ("right", "PASS")
+    assert 0.8 < verdict["baseline"] < 1
     assert verdict["flips"] == {"broken": 0, "mended": 0}
     assert verdict["provenance"]["score"].startswith("right ")
 
@@ -105,7 +107,7 @@ def test_an_edited_function_is_in_force_without_asking_again(tickets: Suite) -> 
     before = tickets.verdicts["same", "tickets"]
     assert before["interval"] == "Gaffke"
     tickets.scored.clear()
-    gate(tickets, "score=grade, tolerance=0.1", GRADE.replace("/ 40", "/ 80"))
+    gate(tickets, "score=grade, tolerance=0.1", GRADE.replace("/ 1000", "/ 2000"))
     tickets.run("--qllm-fixed-n", regimes="same").assert_outcomes(passed=2)
     assert tickets.verdicts["same", "tickets"]["baseline"] == pytest.approx(before["baseline"] / 2)
     assert tickets.scored == []
@@ -117,7 +119,7 @@ def test_an_edited_function_is_in_force_without_asking_again(tickets: Suite) -> 
         (RIGHT.replace(" -> bool", ""), ("score=right does not say what it gives", "-> bool")),
         (RIGHT.replace("item, answer", "item"), ("score=right does not say what it gives",)),
         (RIGHT.replace("return ", "return 2 + "), ("right gives", "expected True or False")),
-        (GRADE.replace("/ 40", "").replace("grade", "right"), ("right gives 40", "expected a number from 0 to 1")),
+        (GRADE.replace("/ 1000", "").replace("grade", "right"), ("right gives", "expected a number from 0 to 1")),
         (RIGHT.replace("'answer'", "'reply'"), ("right fails with KeyError ('reply') on the answer",)),
     ],
     ids=["unsaid", "one argument", "a number", "beyond 1", "failing"],

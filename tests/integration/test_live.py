@@ -28,6 +28,7 @@ ANSWERS = """
 
     from pytest_qllm import live
     from pytest_qllm.progress import Reporter
+    from pytest_qllm.questions import Questions
     from pytest_qllm.report.record import Record
     from pytest_qllm.session import Session
     from pytest_qllm.store import Count
@@ -48,7 +49,7 @@ ANSWERS = """
         verdict = {} if regime.is_baseline else dict(outcome="PASS", effect=0.0, candidate=0.5, ci=(0.0, 0.0))
         return Record(regime=regime.name, benchmark=benchmark, baseline=0.5, tolerance=0.03, **known, **verdict)
 
-    Session.question = lambda self, node, regime, benchmark, *_: benchmark
+    Questions.of_benchmark = lambda self, node, regime, benchmark, *_: benchmark
     Session.answer = answer
 """
 """A conftest in which a gate takes a while and notes what it is on, as a laboratory does, and needs no model for it."""

@@ -10,14 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
-from pytest_qllm.models.source import DEFAULT
 from pytest_qllm.options import Settings
 from pytest_qllm.session import Session, attach, provenance
 from pytest_qllm.stash import OUTCOME, RECORDS
 
-LAMBADA = BenchmarkCatalog().get("lambada")
-SCIQ = BenchmarkCatalog().get("sciq")
 RECORD = {
     **dict.fromkeys(("model", "regime", "benchmark", "outcome", "effect", "tolerance", "n", "ci")),
     "regime": "bnb-nf4",
@@ -210,16 +206,6 @@ class TestAttach:
     def test_the_mark_crosses_processes(self):
         report, _ = self.attached("call", "qllm_regime")
         assert pytest.TestReport._from_json(json.loads(json.dumps(report._to_json()))).qllm == [RECORD]
-
-
-@pytest.mark.parametrize(
-    ("model", "counts"),
-    [(DEFAULT, (120, 160)), ("org/name", (500, 500)), ("/models/mine", (500, 500)), ("mine.gguf", (500, 500))],
-)
-def test_only_the_built_in_model_is_measured_on_the_quick_number_of_items(model, counts):
-    session = TestReports.session()
-    session.settings = SimpleNamespace(model=model)
-    assert tuple(map(session._items, (LAMBADA, SCIQ))) == counts
 
 
 def test_the_tolerances_in_the_provenance_are_json_content(tmp_path):

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_qllm.errors import QllmError
 from pytest_qllm.quiet import quiet
 from pytest_qllm.regimes.checkpoint import QUANTO_MAP
 from pytest_qllm.regimes.method import Method
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 COMPILES = 180
 """Seconds after which a compilation that did not end was killed; it takes about 30."""
+
+_LANES = 16
+"""What ``torch._weight_int8pack_mm`` reads at once; it does not stop at the end of a row."""
 
 
 def _method(prefix: str, name: str, widths: tuple[int, ...], **fields: Any) -> Method:
@@ -111,6 +115,12 @@ def _exact(stored: Stored, dtype: torch.dtype, device: str) -> PreTrainedModel:
     plain_outputs = set(stored.details["plain_outputs"])
 
     def layer(name: str, plain: nn.Linear, parts: dict[str, torch.Tensor]) -> nn.Module:
+        packs = stored.details["map"][name]["weights"] == "qint8" and dtype == torch.bfloat16 and device == "cpu"
+        if packs and plain.in_features % _LANES:
+            raise QllmError(
+                f"torch's int8 product for bfloat16 on a CPU crashes on the {plain.in_features} inputs of {name}: they "
+                f"are no multiple of {_LANES}; compute in another dtype: --qllm-dtype=float32"
+            )
         alone = torch.nn.Sequential(plain)
         state = {f"0.{part}": _cast(part, tensor, dtype) for part, tensor in parts.items()}
         if plain.bias is not None:
