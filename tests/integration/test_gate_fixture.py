@@ -107,7 +107,7 @@ def test_what_the_gate_returns(suite: Suite) -> None:
         def test_lambada(gate, regime):
             record = gate("lambada")
             assert record.regime == regime.name
-            assert record.baseline == 0.9
+            assert record.baseline == (0.95 if regime.is_baseline else 0.9)  # which only goes ahead, with 40 items
             assert record.outcome == (None if regime.is_baseline else "PASS")
         """
     )
