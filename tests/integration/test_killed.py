@@ -122,7 +122,7 @@ def assert_completed(suite: Suite, undisturbed: dict[str, Any]) -> None:
     assert found(suite.report) == found(undisturbed)
 
 
-@pytest.mark.parametrize(("place", "kept"), [("quantizing", 3), ("scoring 5", 4)])
+@pytest.mark.parametrize(("place", "kept"), [("quantizing", 1), ("scoring 5", 4)])
 def test_a_run_that_dies(suite: Suite, undisturbed: dict[str, Any], place: str, kept: int) -> None:
     run = start(suite, QLLM_KILL=place)
     assert run.wait(120) == -signal.SIGKILL
