@@ -204,7 +204,8 @@ class Gate:
         answer = replace(answer, pooled=pool(prepared, items))
         if verdict.evidence is None:  # what was measured of the baseline is told all the same
             measured = laboratory.measure(self.baseline, prepared, items[: answer.n])
-            answer = replace(answer, scores=_scores(question, measured.sample(question.metric), None))
+            scores = _scores(question, measured.sample(question.metric), None)
+            answer = replace(answer, scores=scores, hit_limit=_hit_limit(items, measured))
             answer = self._told(answer, question, prepared, items, measured)
         if verdict.evidence is not None:
             fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])

@@ -14,7 +14,7 @@ from pytest_qllm.report.trend import Trend
 
 
 def on_most_items(records: Sequence[Record]) -> list[Record]:
-    """The records in their order, each baseline's with score, noise and drift of the verdict that had most items."""
+    """The records in their order, each baseline's with the figures of the verdict that had most items."""
     most: dict[tuple[str, str, str], Record] = {}
     for record in sorted(records, key=lambda one: (one.outcome is not None, one.regime)):
         known = most.setdefault(_place(record), record)
@@ -37,4 +37,6 @@ def _taken_on(own: Record, other: Record) -> Record:
     drift = None if other.trend is None else other.trend.baseline
     if against is not None and drift is not None:
         against = replace(Trend.from_json(against), baseline=drift).to_json()
-    return replace(own, n=other.n, baseline=other.baseline, noise=noise or own.noise, against=against)
+    limit = None if other.hit_limit is None else {"baseline": other.hit_limit["baseline"], "candidate": None}
+    taken = replace(own, n=other.n, baseline=other.baseline, hit_limit=limit)
+    return replace(taken, noise=noise or own.noise, against=against)

@@ -43,7 +43,7 @@ def matrix(records: Sequence[Record], regimes: Sequence[str], width: int) -> Ite
     if silent:
         yield line("")
         names = ", ".join(sorted(silent))
-        yield from wrapped(f"no signal: {names} (the baseline is too near chance on these items)", width)
+        yield from wrapped(f"no signal: {names} (the baseline is near chance or all right on these items)", width)
 
 
 def _worst(records: Sequence[Record]) -> dict[tuple[str, str], Record]:

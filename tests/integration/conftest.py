@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import gc
+import importlib
 import importlib.metadata
 import json
 import os
@@ -13,6 +14,7 @@ import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,6 +188,9 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     import transformers.models.llama.modeling_llama
     import transformers.quantizers.auto  # noqa: F401
 
+    for library in ("optimum.quanto", "torchao", "hqq"):  # which register kernels with torch, once in a process
+        with suppress(ImportError):
+            importlib.import_module(library)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
