@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import isfinite, nan
@@ -15,6 +14,7 @@ import pytest
 
 from pytest_qllm.efficiency.costs import Shape
 from pytest_qllm.errors import QllmError
+from pytest_qllm.tables import read_expected, read_regimes, read_tolerances
 
 SUITES = ("quick", "paper")
 INCONCLUSIVE_CHOICES = ("fail", "skip", "pass")
@@ -409,46 +409,6 @@ def _tables(given: str, root: Path) -> tuple[Mapping[str, Any], Mapping[str, Any
         return read_tolerances(path), read_expected(path), read_regimes(path), str(path)
     except QllmError as error:
         raise pytest.UsageError(str(error)) from error
-
-
-def read_tolerances(path: Path) -> Mapping[str, Any]:
-    """``[tool.qllm.tolerances]`` of a TOML file, empty if it has none.
-
-    Raises:
-        QllmError: if the file is no TOML or has something else there.
-    """
-    return _table(path, "tolerances")
-
-
-def read_expected(path: Path) -> Mapping[str, Any]:
-    """``[tool.qllm.expected]`` of a TOML file, empty if it has none.
-
-    Raises:
-        QllmError: if the file is no TOML or has something else there.
-    """
-    return _table(path, "expected")
-
-
-def read_regimes(path: Path) -> Mapping[str, Any]:
-    """``[tool.qllm.regimes]`` of a TOML file, empty if it has none.
-
-    Raises:
-        QllmError: if the file is no TOML or has something else there.
-    """
-    return _table(path, "regimes")
-
-
-def _table(path: Path, of: str) -> Mapping[str, Any]:
-    try:
-        tables: Any = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise QllmError(f"{path} is not valid TOML: {error}") from error
-    for name in ("tool", "qllm", of):
-        tables = tables.get(name, {})
-        if not isinstance(tables, dict):
-            raise QllmError(f"{path}: {name} of tool.qllm.{of} is {tables!r}; expected a table")
-    assert isinstance(tables, dict)
-    return tables
 
 
 def _workers(config: pytest.Config) -> tuple[int, int]:

@@ -76,7 +76,7 @@ def effective_tolerances(file: Path) -> dict[str, dict[str, float | str]]:
     """
     from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
     from pytest_qllm.efficiency.costs import COSTS
-    from pytest_qllm.options import read_tolerances
+    from pytest_qllm.tables import read_tolerances
     from pytest_qllm.verdict.tolerance import Tolerances
 
     catalog = BenchmarkCatalog()
@@ -98,8 +98,8 @@ def effective_tolerances(file: Path) -> dict[str, dict[str, float | str]]:
 def expected_losses(file: Path) -> list[dict[str, Any]]:
     """Every known loss of this file. A regime that a plugin adds is not known here, and taken as it is written."""
     from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
-    from pytest_qllm.options import read_expected, read_tolerances
     from pytest_qllm.regimes.catalog import ALIASES, RegimeCatalog
+    from pytest_qllm.tables import read_expected, read_tolerances
     from pytest_qllm.verdict.expected import ExpectedLosses
     from pytest_qllm.verdict.tolerance import Tolerances
 
