@@ -5,14 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from pytest_qllm.efficiency.costs import Shape
+from pytest_qllm import option_values
 from pytest_qllm.errors import QllmError
 from pytest_qllm.tables import read_expected, read_regimes, read_tolerances
 
@@ -22,8 +21,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 EFFICIENCY = ("auto", "on", "again", "off")
 SWITCH = ("true", "false")
 CHAT_TEMPLATE = ("auto", "on", "off")
-SMALLEST_ALPHA = 1e-6
-"""Of smaller errors the looks' parts are below what numerical integration resolves."""
 
 
 @dataclass(frozen=True)
@@ -247,36 +244,36 @@ class Settings:
         tolerances, expected, regime_tables, file = _tables(given["tolerances"], root)
         if given["plan"] == given["fetch"] == "true":
             raise pytest.UsageError("--qllm-plan fetches nothing and --qllm-fetch plans nothing; give one of them")
-        regimes = _names(given["regimes"])
+        regimes = option_values.names(given["regimes"])
         if not regimes:
             raise pytest.UsageError("--qllm-regimes is empty; expected names such as bnb-int8,gptq-4bit")
         return cls(
-            model=_model(given["model"], root),
+            model=option_values.model(given["model"], root),
             regimes=regimes,
             regime_tables=regime_tables,
             dtype=given["dtype"],
-            device=_device(given["device"]),
+            device=option_values.device(given["device"]),
             suite=given["suite"],
-            max_items=_natural("--qllm-max-items", given["max_items"]),
-            alpha=_alpha(given["alpha"]),
+            max_items=option_values.natural("--qllm-max-items", given["max_items"]),
+            alpha=option_values.alpha(given["alpha"]),
             fixed_n=given["fixed_n"] == "true",
             plan=given["plan"] == "true",
             fetch=given["fetch"] == "true",
-            data=_sources(given["data"], root),
+            data=option_values.sources(given["data"], root),
             chat_template=given["chat_template"],
-            judge=_judge(given["judge"], given["judge_model"]),
+            judge=option_values.judge(given["judge"], given["judge_model"]),
             judge_model=given["judge_model"],
             store=(root / Path(given["store"]).expanduser()) if given["store"] else cache_directory() / "store",
             report=root / Path(given["report"]).expanduser(),
-            seed=_natural("--qllm-seed", given["seed"]),
+            seed=option_values.natural("--qllm-seed", given["seed"]),
             inconclusive=given["inconclusive"],
             tolerances=tolerances,
             tolerances_file=file,
-            trust_remote_code=_names(given["trust_remote_code"]),
+            trust_remote_code=option_values.names(given["trust_remote_code"]),
             against=given["against"],
             expected=expected,
             efficiency=given["efficiency"],
-            shape=_shape(given["shape"]),
+            shape=option_values.shape(given["shape"]),
             exact_kernels=given["exact_kernels"] == "true",
             workers=workers,
             worker=worker,
@@ -319,84 +316,9 @@ def cache_directory() -> Path:
     return user_cache_path("pytest-qllm")
 
 
-def _names(given: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in given.split(",") if name.strip())
-
-
 def _value(config: pytest.Config, option: Option) -> str:
     given = config.getoption(option.ini)
     return str(config.getini(option.ini) if given is None else given)
-
-
-def _model(given: str, root: Path) -> str:
-    """A path is relative to the rootdir, as those of the other options are; anything else is left as it is."""
-    path = root / Path(given)
-    return str(path) if given and not given.startswith("~") and path.exists() else given
-
-
-def _sources(given: str, root: Path) -> str:
-    """Sources of data in the order in which they are asked, directories by their full path."""
-    found = []
-    for source in _names(given) or ("",):
-        folder = root / Path(source).expanduser()
-        if source not in ("auto", "hub") and not (source and folder.is_dir()):
-            which = f", of which {source!r} is none" if "," in given else ""
-            raise pytest.UsageError(
-                f"--qllm-data is {given!r}; expected auto, hub, or an existing directory{which} (or several, separated "
-                "by commas, in the order in which they are asked)"
-            )
-        found.append(source if source in ("auto", "hub") else str(folder.resolve()))
-    return ",".join(found)
-
-
-def _natural(flag: str, given: str) -> int:
-    if not given.isdecimal():
-        raise pytest.UsageError(f"{flag} is {given!r}; expected a whole number from 0")
-    return int(given)
-
-
-def _alpha(given: str) -> float:
-    try:
-        alpha = float(given)
-    except ValueError:
-        alpha = nan
-    if not SMALLEST_ALPHA <= alpha < 0.5:
-        raise pytest.UsageError(f"--qllm-alpha is {given!r}; expected a number below 0.5 such as 0.05, from 0.000001")
-    return alpha
-
-
-def _shape(given: str) -> str:
-    try:
-        return str(Shape.parse(given)) if given else ""
-    except QllmError as error:
-        raise pytest.UsageError(f"--qllm-shape: {error}") from error
-
-
-def _device(given: str) -> str:
-    kind, _, index = given.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (":" in given and not (kind == "cuda" and index.isdecimal())):
-        raise pytest.UsageError(f"--qllm-device is {given!r}; expected auto, cpu, cuda, or cuda:N")
-    return given
-
-
-def _judge(given: str, model: str) -> str:
-    if not given:
-        return ""
-    try:
-        parts = urlsplit(given)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
-    except ValueError:
-        is_url = False
-    if not is_url:
-        raise pytest.UsageError(f"--qllm-judge is {given!r}; expected a base URL such as http://localhost:8000/v1")
-    if parts.username or parts.password:
-        raise pytest.UsageError(
-            f"--qllm-judge has a user or a password before {parts.hostname!r}, which reports would show; expected the "
-            "URL alone, and the key in the environment variable QLLM_JUDGE_KEY"
-        )
-    if not model:
-        raise pytest.UsageError("--qllm-judge-model is empty; expected the name of the model at --qllm-judge")
-    return given
 
 
 def _tables(given: str, root: Path) -> tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], str]:
