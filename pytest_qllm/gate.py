@@ -30,7 +30,6 @@ from pytest_qllm.verdict.sequential import DEFAULT, Design, Look, looks
 from pytest_qllm.verdict.tolerance import Tolerance
 from pytest_qllm.verdict.trial import conduct
 from pytest_qllm.verdict.verdict import (
-    Evidence,
     Kind,
     Outcome,
     Sample,
@@ -200,8 +199,7 @@ class Gate:
         places = looks(planned, question.benchmark.chunk, design, kind.first_look)
         verdict = conduct(places, judge_at, design)
         assert record is not None
-        answer: Record = replace(record, outcome=str(verdict.outcome), reason=verdict.reason, planned=planned)
-        answer = replace(answer, pooled=pool(prepared, items))
+        answer: Record = replace(record, planned=planned, pooled=pool(prepared, items)).decided(verdict)
         if verdict.evidence is None:  # what was measured of the baseline is told all the same
             measured = laboratory.measure(self.baseline, prepared, items[: answer.n])
             scores = _scores(question, measured.sample(question.metric), None)
@@ -210,7 +208,6 @@ class Gate:
         if verdict.evidence is not None:
             fidelity = laboratory.fidelity(regime, prepared, items[: verdict.evidence.n])
             answer = replace(answer, fidelity=None if fidelity is None else asdict(fidelity))
-            answer = _with(answer, verdict, verdict.evidence)
             pair = [laboratory.measure(one, prepared, items[: answer.n]) for one in (self.baseline, regime)]
             answer = replace(answer, beside=_beside(question, *pair), hit_limit=_hit_limit(items, *pair))
             answer = self._itemized(answer, question, *(one.sample(question.metric) for one in pair))
@@ -347,26 +344,3 @@ def _hit_limit(
     if not any(item.output_type == "generate_until" for item in items):
         return None
     return {"baseline": baseline.hit_limit, "candidate": None if candidate is None else candidate.hit_limit}
-
-
-def _with(record: Record, verdict: Verdict, evidence: Evidence) -> Record:
-    return replace(
-        record,
-        outcome=str(verdict.outcome),
-        reason=verdict.reason,
-        n=evidence.n,
-        planned=evidence.planned,
-        fixed=evidence.fixed,
-        looks=evidence.looks,
-        baseline=evidence.baseline,
-        candidate=evidence.candidate,
-        effect=evidence.effect,
-        ci=(evidence.low, evidence.high),
-        alphas=evidence.alphas,
-        p_pass=evidence.p_pass,
-        p_fail=evidence.p_fail,
-        interval=evidence.interval,
-        broken=evidence.broken,
-        mended=evidence.mended,
-        p_any_loss=evidence.p_any_loss,
-    )

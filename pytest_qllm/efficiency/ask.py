@@ -145,7 +145,7 @@ def _record(
         "others": found.others,
         "pairs": [list(pair) for pair in found.pairs],
     }
-    return Record(
+    record = Record(
         model=model,
         regime=regime.name,
         method=regime.method,
@@ -157,18 +157,8 @@ def _record(
         scale=str(evidence.scale),
         n=evidence.n,
         baseline=evidence.baseline,
-        candidate=evidence.candidate,
-        effect=evidence.effect,
-        ci=(evidence.low, evidence.high),
-        alphas=evidence.alphas if question.cost.is_timed else None,
-        interval=evidence.interval,
-        outcome=str(verdict.outcome),
-        reason=verdict.reason,
         tolerance=question.tolerance,
-        planned=evidence.planned,
-        fixed=evidence.fixed,
-        looks=evidence.looks,
-        p_pass=evidence.p_pass,
-        p_fail=evidence.p_fail,
         provenance=about,
-    )
+    ).decided(verdict)
+    # What is counted has no error of sampling, and so none at a look.
+    return record if question.cost.is_timed else replace(record, alphas=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -12,7 +12,7 @@ from pytest_qllm.report import expected as known_loss
 from pytest_qllm.report.pool import Pool
 from pytest_qllm.report.trend import Trend
 from pytest_qllm.verdict.expected import Acceptance, Standing
-from pytest_qllm.verdict.verdict import Outcome, Scale
+from pytest_qllm.verdict.verdict import Outcome, Scale, Verdict
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,31 @@ class Record:
     def from_json(cls, content: Mapping[str, Any]) -> Record:
         expected = content.get("expected")
         return cls(**{**content, "expected": None if expected is None else Acceptance(**expected)})
+
+    def decided(self, verdict: Verdict) -> Record:
+        """With a verdict, and the figures of its evidence where it has any."""
+        told = replace(self, outcome=str(verdict.outcome), reason=verdict.reason)
+        evidence = verdict.evidence
+        if evidence is None:
+            return told
+        return replace(
+            told,
+            n=evidence.n,
+            planned=evidence.planned,
+            fixed=evidence.fixed,
+            looks=evidence.looks,
+            baseline=evidence.baseline,
+            candidate=evidence.candidate,
+            effect=evidence.effect,
+            ci=(evidence.low, evidence.high),
+            alphas=evidence.alphas,
+            p_pass=evidence.p_pass,
+            p_fail=evidence.p_fail,
+            interval=evidence.interval,
+            broken=evidence.broken,
+            mended=evidence.mended,
+            p_any_loss=evidence.p_any_loss,
+        )
 
     def to_json(self) -> dict[str, Any]:
         content = asdict(self)
