@@ -132,3 +132,47 @@ def test_generations_are_those_of_transformers(cache, model_and_tokenizer):
         assert one.tokens == len(expected)
         text = tokenizer.decode(expected, skip_special_tokens=True)
         assert one.text == min((text.split(stop)[0] for stop in request.until), key=len)
+
+
+@pytest.mark.parametrize("name", ["arc_easy", "gsm8k"])
+def test_in_its_chat_template_the_model_says_what_it_says_in_lm_eval(name, tmp_path, cache, model_and_tokenizer):
+    """Likelihoods of choices, and answers after shots that are turns of the conversation."""
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    from pytest_qllm.models.chat import ChatTemplate
+
+    model, tokenizer = model_and_tokenizer
+    checkpoint = source.resolve(source.DEFAULT, cache)
+    benchmark = BenchmarkCatalog().get(name)
+    chat = ChatTemplate(lambda: checkpoint.path)
+    ours = LmEvalBenchmark(benchmark, DataSource("auto", cache), 0, chat)
+    items = ours.items(2 if name == "gsm8k" else 8, Store(tmp_path / "store"))
+    assert all("<|im_start|>user" in item.requests[0][0] for item in items)
+    assert items[0].shared > 0
+    task = ours._task("")
+    if name == "gsm8k":
+        task.config.generation_kwargs["max_gen_toks"] = 24
+        options = {"until": items[0].requests[0][1]["until"], "do_sample": False, "max_gen_toks": 24}
+        items = [replace(item, requests=((item.requests[0][0], options),)) for item in items]
+    documents = list(task.eval_docs)
+    chosen = sorted(documents.index(item.document) for item in items)
+    theirs = lm_eval.simple_evaluate(
+        model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1),
+        tasks=[task],
+        samples={task.config.task: chosen},
+        apply_chat_template=True,
+        bootstrap_iters=0,
+        task_manager=TaskManager(include_defaults=False),
+    )
+    (samples,) = theirs["samples"].values()
+    expected = {sample["doc_id"]: sample for sample in samples}
+    for item, score in zip(items, ours.score(items, TorchEngine(model, tokenizer, packed=True)), strict=True):
+        sample = expected[documents.index(item.document)]
+        assert [request[0] for request in item.requests] == [context for context, _ in sample["arguments"]]
+        if name == "gsm8k":
+            assert score.answer == sample["resps"][0][0]
+        else:
+            likelihoods = [float(response[0][0]) for response in sample["resps"]]
+            assert score.loglikelihoods == pytest.approx(likelihoods, abs=NATS)
+            assert score.metrics["acc"] == sample["acc"]
