@@ -17,7 +17,7 @@ class Method:
     Attributes:
         prefix: how its specs begin, such as ``gptq``.
         name: the field's name for the algorithm.
-        backend, library, extra, weight_only, simulated, device: as in ``Regime``.
+        backend, library, extra, weight_only, simulated, device, artifact: as in ``Regime``.
         widths: bits per weight that it has.
         groups: sizes of the groups that share a scale; empty where they cannot be chosen.
         group: the group size where none is given; by width where widths need different ones.
@@ -43,6 +43,7 @@ class Method:
     keeps: bool = False
     calibration: Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    artifact: int = 1
 
     def regime(
         self,
@@ -114,6 +115,7 @@ class Method:
             chosen,
             self.simulated,
             self.device,
+            artifact=self.artifact,
         )
 
 

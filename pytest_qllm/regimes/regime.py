@@ -45,6 +45,7 @@ class Regime:
         kv: width of the quantized key-value cache, such as ``"int4"``; empty for one in the compute dtype.
         bits_per_weight: what the quantized layers weigh, scales, zero points and outliers counted; None until the
             artifact is there (see ``size.py``).
+        artifact: counted up with every change of the files that the backend makes by the same recipe.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Regime:
     adapter: str = ""
     kv: str = ""
     bits_per_weight: float | None = None
+    artifact: int = 1
 
     @property
     def is_baseline(self) -> bool:
@@ -108,6 +110,7 @@ class Regime:
             "backend": self.backend,
             "library": self.library,
             "version": version,
+            **({"artifact": self.artifact} if self.artifact > 1 else {}),
         }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from pytest_qllm.report import costs, trend
+from pytest_qllm.report import costs, dimensions, trend
 from pytest_qllm.report.answer import (
     INTERRUPTED,
     Answer,
@@ -199,7 +199,7 @@ def _tables(
     line: Callable[[Sequence[str]], str],
 ) -> str:
     parts = []
-    for dimension in sorted({record.dimension for record in cells.values()}):
+    for dimension in sorted({record.dimension for record in cells.values()}, key=dimensions.order):
         columns = sorted({place[1] for place, record in cells.items() if record.dimension == dimension})
         rows = [name for name in report.regimes if any((name, column) in cells for column in columns)]
         names = Counter(benchmark for benchmark, _ in columns)

@@ -3,9 +3,9 @@
 And AWQ (Lin et al., 2023, arXiv 2306.00978), for which GPTQModel needs CUDA. Every linear layer of the decoder is
 quantized; embeddings and output head stay in FP16.
 
-The artifact has two parts: ``checkpoint/`` as GPTQModel saves it (AutoGPTQ's format), and ``dense/``, the effective
-weights read back through the library's own layers. Quality is scored on the dense weights, whose products need no
-kernel. ``load`` gives the kernel of the library's choice (its AUTO backend), which the probe compares with them.
+The artifact has two parts: ``checkpoint/`` as GPTQModel saves it (AutoGPTQ's format; what is not quantized is in FP16),
+and ``dense/``, the effective weights read back through the library's own layers. Quality is scored on the dense
+weights, whose products need no kernel. ``load`` gives the kernel of the library's choice (its AUTO backend), which the probe compares with them.
 
 Quantization runs in a process of its own with one thread: with more, GPTQModel adds up its Hessians in another order
 and gives other weights. With one it gave the same bytes on every run, beside others or alone.
@@ -46,6 +46,7 @@ _GPTQ = Method(
     symmetric=True,
     keeps=True,
     calibration={"corpus": "squad", "rows": 16, "tokens": 256},
+    artifact=2,  # 1 had embeddings in the dtype of the calibration
 )
 _AWQ = Method(
     "awq",
@@ -191,6 +192,7 @@ def _main() -> None:
     into = Path(job["into"])
     quantizer.save(str(into / "checkpoint"))
     del quantizer
+    _in_half(into / "checkpoint")
 
     # Its torch backends unpack weights by plain operations, whatever kernel AUTO would take.
     kernel = BACKEND.AWQ_TORCH if job["method"] == "AWQ" else BACKEND.GPTQ_TORCH
@@ -206,6 +208,29 @@ def _main() -> None:
         raise QllmError(f"GPTQModel quantized {len(layers)} layers, of which the model has {replaced}")
     shadow.save_pretrained(into / "dense")
     tokenizer.save_pretrained(into / "dense")
+
+
+def _in_half(checkpoint: Path) -> None:
+    """What is not quantized in FP16, as all other regimes have it, and not in the dtype of the calibration."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    size = 0
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        halved = {name: one.half() if one.dtype == torch.float32 else one for name, one in tensors.items()}
+        size += sum(one.nbytes for one in halved.values())
+        save_file(halved, path, metadata)
+    for name, change in (
+        ("config.json", {"dtype": "float16"}),
+        ("model.safetensors.index.json", {"metadata": {"total_size": size}}),
+    ):
+        path = checkpoint / name
+        if path.is_file():
+            path.write_text(json.dumps(json.loads(path.read_text()) | change, indent=2) + "\n")
 
 
 def _config(job: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from functools import cached_property
 from urllib.parse import quote
 
 from pytest_qllm.regimes.regime import BASELINE
+from pytest_qllm.report import dimensions
 from pytest_qllm.report.answer import Answer, Ships, answers
 from pytest_qllm.report.costs import way
 from pytest_qllm.report.html.signs import SIGNS, Sign, change_of, sign_of
@@ -111,11 +112,14 @@ class View:
 
     @cached_property
     def dimensions(self) -> dict[str, list[str]]:
-        """Benchmarks by dimension; within one, those on which no regime has a signal come last."""
+        """Benchmarks by dimension; within one its pooled test comes first, and last where no regime has a signal."""
         found: dict[str, set[str]] = {}
         for record in self.report.records:
             found.setdefault(record.dimension, set()).add(record.benchmark)
-        return {name: sorted(found[name], key=lambda one: (self.is_silent(one), one)) for name in sorted(found)}
+        return {
+            name: sorted(found[name], key=lambda one: (self.is_silent(one), one != name, one))
+            for name in sorted(found, key=dimensions.order)
+        }
 
     @property
     def benchmarks(self) -> list[str]:

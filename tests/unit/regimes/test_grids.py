@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from safetensors import safe_open
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -33,6 +34,9 @@ CODEBOOKS = {"NF4", "FP4", "torchao Float8WeightOnly", "quanto FP8 E4M3", "quant
 LIBRARY_GROUPS = {("quanto integers", 4): 128, ("quanto integers", 2): 128}
 """Group sizes that the library chooses itself, for widths of 256 and 512."""
 
+
+UNTOUCHED = ("model.embed_tokens.weight", "model.norm.weight", "model.layers.0.input_layernorm.weight")
+"""Tensors that no regime quantizes."""
 
 MIXED = {"SliM-LLM"}
 """Methods whose groups have a width more or less than the mean."""
@@ -196,6 +200,16 @@ def test_every_layer_is_quantized_and_close_to_what_it_was(regime: Regime) -> No
     # levels lie closer near zero, and far from it up to a quarter of a weight apart.
     spread = float(original()["model.layers.0.mlp.up_proj"].std())
     assert error(regime.name) < spread * (1 / 4 if regime.method in CODEBOOKS else 8 / 2**regime.bits)
+
+
+@pytest.mark.parametrize("regime", cases([one for one in REGIMES if not one.simulated]))
+def test_what_is_not_quantized_takes_16_bits(regime: Regime) -> None:
+    """So that the artifact's size is the regime's, and not that of the dtype in which it was calibrated."""
+    found = {}
+    for path in (one for one in made(regime).rglob("*.safetensors") if one.parent.name != "dense"):
+        with safe_open(path, "pt") as file:
+            found |= {name: file.get_slice(name).get_dtype() for name in file.keys() if name in UNTOUCHED}  # noqa: SIM118
+    assert found == dict.fromkeys(UNTOUCHED, "F16")
 
 
 def families() -> dict[str, list[Regime]]:

@@ -15,6 +15,7 @@ from made import HOSTILE, sessions
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from pytest_qllm.report import dimensions
 from pytest_qllm.report.answer import severity
 from pytest_qllm.report.gfm import clip
 from pytest_qllm.report.json import document
@@ -178,8 +179,8 @@ def test_the_same_verdicts_as_in_the_json(session: dict[str, Any]) -> None:
         key = (record.regime, record.benchmark, record.metric)
         if key not in worst or severity(record) > severity(worst[key]):
             worst[key] = record
-    dimensions = sorted({record.dimension for record in worst.values()})
-    for dimension, table in zip(dimensions, told, strict=False):
+    told_dimensions = sorted({record.dimension for record in worst.values()}, key=dimensions.order)
+    for dimension, table in zip(told_dimensions, told, strict=False):
         columns = sorted({(r.benchmark, r.metric) for r in worst.values() if r.dimension == dimension})
         assert table[0][0] == shown(dimension)
         assert len(table[0]) == 1 + len(columns)
