@@ -121,7 +121,7 @@ def from_hub(name: str, patterns: Iterable[str] = _HUB_FILES) -> Path:
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, RuntimeError) as error:
         raise QllmError(
             f"cannot fetch {name!r} from the hub ({type(error).__name__}) and it is not in the local cache; connect "
-            "once, or give a directory to --qllm-model"
+            "once, or give a directory in its place"
         ) from error
 
 

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -126,18 +127,19 @@ class RegimeCatalog:
         """The regime of a name or a spec.
 
         Raises:
-            QllmError: if there is none; the message lists those that there are.
+            QllmError: if there is none; the message has the names nearest to it.
         """
         found = self._find(text)
         if found is None:
             self._complete()
             found = self._find(text)
         if found is None:
-            known = ", ".join(self._by_name)
+            near = get_close_matches(text, self._by_name)
+            meant = f"the nearest names are {', '.join(near)}" if near else "no name is near it"
             methods = ", ".join(self.methods)
             raise QllmError(
-                f"unknown regime {text!r}; known regimes: {known}; methods for specs such as gptq-4bit-g64-sym: "
-                f"{methods} (see `pytest-qllm list`)"
+                f"unknown regime {text!r}; {meant} (all: `pytest-qllm list`); methods for specs such as "
+                f"gptq-4bit-g64-sym: {methods}"
             )
         return found
 
@@ -170,6 +172,10 @@ class RegimeCatalog:
             if label in self._by_name or not spec.NAME.fullmatch(label):
                 why = "is taken" if label in self._by_name else "has other signs than letters, digits, . - and _"
                 raise QllmError(f"regime {text!r}: the name {label!r} {why}; choose another, such as mine={place}")
+            if not place:
+                raise QllmError(
+                    f"regime {text!r} names no checkpoint; expected {label}=DIRECTORY, a GGUF file or a hub id"
+                )
             if extras.calibration:
                 raise QllmError(f"regime {text!r}: a checkpoint is quantized already; leave calibration= out")
             return extras.applied(checkpoint.regime(label, place, self.root, trusted=label in self.trusted))

@@ -45,9 +45,14 @@ def split(text: str, root: Path = Path()) -> tuple[str, Extras]:
     """A spec without what follows its plus signs, and that; paths are relative to ``root``.
 
     Raises:
-        QllmError: for one given twice or empty, or a width that the cache does not have.
+        QllmError: for one that is none, is given twice or empty, or a width that the cache does not have.
     """
     base, *rest = _EXTRA.split(text)
+    if "+" in base.partition("=")[0]:  # after the first = there is a path, which may have one
+        raise QllmError(
+            f"regime {text!r}: {base[base.index('+') :]!r} is no part of a spec; expected +calibration=SET, +lora=DIR "
+            "or +kv=WIDTH"
+        )
     given: dict[str, str] = {}
     for key, value in zip(rest[::2], rest[1::2], strict=True):
         if key in given or not value:

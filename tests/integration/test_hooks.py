@@ -66,9 +66,9 @@ def test_a_regime_that_nobody_chose_is_no_test(suite: Suite) -> None:
     assert not [line for line in result.outlines if "destroyed" in line]
 
 
-def test_the_list_of_known_regimes_has_it(suite: Suite) -> None:
+def test_a_name_near_it_finds_it(suite: Suite) -> None:
     suite.gates("lambada")
-    assert_refused(suite.run(regimes="sane"), "unknown regime 'sane'", "same, slight, destroyed")
+    assert_refused(suite.run(regimes="sane"), "unknown regime 'sane'", "same")
 
 
 def test_a_regime_whose_library_is_missing_is_a_skip(suite: Suite) -> None:

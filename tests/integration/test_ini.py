@@ -80,7 +80,7 @@ def test_a_wrong_value_in_the_file_is_a_usage_error(suite: Suite, name: str, val
     ini(suite, **{name: value})
     result = by_ini_alone(suite)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert_refused(result, f"'{value}'", "known regimes" if name == "regimes" else f"--qllm-{name.replace('_', '-')}")
+    assert_refused(result, f"'{value}'", "unknown regime" if name == "regimes" else f"--qllm-{name.replace('_', '-')}")
 
 
 @pytest.mark.parametrize(

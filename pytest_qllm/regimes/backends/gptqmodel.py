@@ -5,7 +5,8 @@ quantized; embeddings and output head stay in FP16.
 
 The artifact has two parts: ``checkpoint/`` as GPTQModel saves it (AutoGPTQ's format; what is not quantized is in FP16),
 and ``dense/``, the effective weights read back through the library's own layers. Quality is scored on the dense
-weights, whose products need no kernel. ``load`` gives the kernel of the library's choice (its AUTO backend), which the probe compares with them.
+weights, whose products need no kernel. ``load`` gives the kernel of the library's choice (its AUTO backend), which the
+probe compares with them.
 
 Quantization runs in a process of its own with one thread: with more, GPTQModel adds up its Hessians in another order
 and gives other weights. With one it gave the same bytes on every run, beside others or alone.

@@ -16,13 +16,19 @@ from pytest_qllm.store import digest
 NF4 = RegimeCatalog().get("bnb-nf4")
 
 
-def test_an_unknown_name_is_refused_with_those_that_are_known():
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("gtpq-4bit", "the nearest names are gptq-4bit, spqr-4bit, gptq-8bit"),
+        ("1234", "no name is near it"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_those_that_are_near(name, meant):
     with pytest.raises(QllmError) as refused:
-        RegimeCatalog().get("gtpq-4bit")
-    names, prefixes = [regime.name for regime in BUILTIN], [method.prefix for method in METHODS]
+        RegimeCatalog().get(name)
     assert str(refused.value) == (
-        f"unknown regime 'gtpq-4bit'; known regimes: {', '.join(names)}; methods for specs such as gptq-4bit-g64-sym: "
-        f"{', '.join(prefixes)} (see `pytest-qllm list`)"
+        f"unknown regime {name!r}; {meant} (all: `pytest-qllm list`); methods for specs such as gptq-4bit-g64-sym: "
+        f"{', '.join(method.prefix for method in METHODS)}"
     )
 
 
