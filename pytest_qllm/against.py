@@ -129,7 +129,7 @@ class Previous:
 
 
 def _judged(trend: Trend, kind: Kind, record: Record, then: Sample, now: Sample) -> Trend:
-    from pytest_qllm.verdict.verdict import Outcome, judge, lacks_signal
+    from pytest_qllm.verdict.verdict import Outcome, at_ceiling, judge, lacks_signal
 
     assert record.tolerance is not None
     relative = record.is_relative
@@ -138,6 +138,7 @@ def _judged(trend: Trend, kind: Kind, record: Record, then: Sample, now: Sample)
         return replace(trend, verdict=str(Outcome.NO_SIGNAL), reason=reason)
     alpha = trend.alpha
     verdict = judge(then, now, kind, record.tolerance, alpha=alpha, signal_alpha=alpha, relative=relative)
+    verdict = at_ceiling(verdict, kind)
     evidence = verdict.evidence
     return replace(
         trend,

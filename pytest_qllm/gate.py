@@ -96,6 +96,16 @@ class Question:
         chunk, relative = self.benchmark.chunk, self.relative
         return plans.planned_items(self.kind, available, self.tolerance, bits, self.design, chunk, relative=relative)
 
+    def too_few(self, items: Sequence[Item]) -> str:
+        """Why so few items, or clusters of them, decide nothing whatever they score; empty where they are enough."""
+        units = len({item.cluster or item.id for item in items})
+        return plans.too_few(self.kind, units, self.tolerance, self.design, relative=self.relative)
+
+    def undecidable(self, items: Sequence[Item], bits: int) -> str:
+        """Why those items will hardly decide the test of a regime of that width; empty where they may."""
+        asked = self.kind, len(items), self.tolerance, bits, self.design
+        return plans.undecidable(*asked, relative=self.relative) or self.too_few(items)
+
     def judge(self, baseline: Sample, candidate: Sample, alpha: float) -> Verdict:
         """The verdict at a look with that one-sided error."""
         verdict = judge(
@@ -166,7 +176,7 @@ class Gate:
         kind = question.kind
         bits = regime.judged_bits
         planned = question.planned(len(items), bits)
-        undecidable = plans.undecidable(kind, len(items), question.tolerance, bits, design, relative=question.relative)
+        undecidable = question.undecidable(items, bits)
         if undecidable:
             self.tell(f"{question.benchmark.name} on {regime.name} will hardly be decided: {undecidable}")
         record: Record | None = None
@@ -187,7 +197,8 @@ class Gate:
             reason = reason or question.lacks_signal(baseline) or _blindness(question, measured)
             if reason is not None:
                 return Verdict(Outcome.NO_SIGNAL, question.tolerance, None, reason)
-            if question.tolerance <= noise.floor:
+            # A floor of 0 (of a ratio: 1) is none: there a tolerance of nothing can still be failed.
+            if noise.floor > question.kind.none and question.tolerance <= noise.floor:
                 reason = f"the tolerance is smaller than the noise floor of {record.amount(noise.floor)}: {_NOISE}"
                 return Verdict(Outcome.INCONCLUSIVE, question.tolerance, None, reason)
             other = laboratory.measure(regime, prepared, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from math import ceil, log, log1p
 from typing import Any
 
 from pytest_qllm.verdict import power
@@ -97,6 +98,18 @@ def undecidable(
     if found.needed is None:
         return "no number of items proves a tolerance of 0"
     return f"needs about {found.needed} items, {available} are at hand"
+
+
+def too_few(kind: Kind, units: int, tolerance: float, design: Design, *, relative: bool = False) -> str:
+    """Why so few independent items or clusters decide nothing, whatever they score; empty where they are enough.
+
+    A bounded score is not proven to lose less than the tolerance by fewer units than would show a loss of all or
+    nothing in one of them (Gaffke's limit, and Clopper and Pearson's); other kinds have a fewest number.
+    """
+    least = kind.minimum
+    if kind.has_chance and not relative and 0 < tolerance < 1:
+        least = max(least, ceil(log(design.alpha) / log1p(-tolerance)))
+    return "" if units >= least else f"needs at least {least} {kind.units}, {units} are at hand"
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class Planner:
             counted=True,
             seconds=laboratory.speeds.seconds(laboratory.scored_as(regime), items[0].output_type, tokens),
             gflop=2 * self._weights * tokens / 1e9,
+            note="" if regime.is_baseline else question.too_few(items),
         )
 
     @cached_property

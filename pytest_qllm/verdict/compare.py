@@ -92,15 +92,15 @@ def compare_relative(
         return _corpus(baseline, candidate, alpha, metric, generator, relative=True)
     base, cand = _units(baseline, baseline.scores), _units(baseline, candidate.scores)
     spread = ""
-    if kind in (Kind.ACCURACY, Kind.GRADED):
+    if kind in (Kind.ACCURACY, Kind.GRADED, Kind.SOFT):
         plain = _TOOLS[kind](baseline, candidate, 0.0, alpha)
         n, clustered = len(baseline.ids), baseline.clusters is not None
-        own = bounded_interval(base, alpha) if clustered or kind is Kind.GRADED else (0.0, 0.0)
+        own = bounded_interval(base, alpha) if clustered or kind is not Kind.ACCURACY else (0.0, 0.0)
         if own == (0.0, 0.0):
             own = wilson_interval(int(baseline.scores.sum()), n, alpha)
         low, high = relative_interval((plain.effect, plain.low, plain.high), (base.effect, *own))
         method, broken, mended, error = f"{plain.method}, relative (MOVER)", plain.broken, plain.mended, plain.error
-    elif kind in (Kind.SOFT, Kind.MEAN):
+    elif kind is Kind.MEAN:
         low, high = (ratio - 1 for ratio in mean_ratio_interval(base, cand, alpha))
         broken = mended = None
         found = _student(baseline, candidate)
@@ -253,7 +253,7 @@ def _exp(value: float) -> float:
 _TOOLS: Mapping[Kind, Tool] = {
     Kind.ACCURACY: _accuracy,
     Kind.GRADED: _bounded,
-    Kind.SOFT: _mean,
+    Kind.SOFT: _bounded,
     Kind.MEAN: _mean,
     Kind.PERPLEXITY: _perplexity,
     Kind.COST: _cost,

@@ -38,15 +38,18 @@ class Kind(StrEnum):
         return Scale.RATIO if self in (Kind.PERPLEXITY, Kind.COST) else Scale.DIFFERENCE
 
     @property
+    def none(self) -> float:
+        """The effect of no change: a ratio of 1, or a difference of 0."""
+        return 1.0 if self.scale is Scale.RATIO else 0.0
+
+    @property
     def minimum(self) -> int:
         """Fewest independent units that are judged at all.
 
         Exact limits and Gaffke's need none. A variance or a bootstrap of fewer units than these is no ground for a
         verdict; docs/explanation/statistics.md has the error rates that were simulated.
         """
-        return {Kind.PERPLEXITY: 8, Kind.COST: 8, Kind.MEAN: 30, Kind.SOFT: 30, Kind.CORPUS: 100, Kind.BIAS: 100}.get(
-            self, 1
-        )
+        return {Kind.PERPLEXITY: 8, Kind.COST: 8, Kind.MEAN: 30, Kind.CORPUS: 100, Kind.BIAS: 100}.get(self, 1)
 
     @property
     def first_look(self) -> int:

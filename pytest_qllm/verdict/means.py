@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +141,9 @@ class Studentized:
     of its standard errors are added to the disadvantage of the claim; and of the two p-values the larger one counts, so
     that the correction is never to anybody's advantage.
 
+    Where no unit differs at all there is no spread to studentize by, and a sign test stands in: were half of all units
+    to lose more than the limit, so many would all have lost nothing with the probability ``unseen``.
+
     Attributes:
         skewness: of the effect: that of the units over the root of their number.
         skewness_error: what is added to it.
@@ -152,16 +155,22 @@ class Studentized:
     skewness: float
     skewness_error: float
 
+    @property
+    def unseen(self) -> float:
+        return float(0.5 ** (self.freedom + 1))
+
     def interval(self, alpha: float) -> tuple[float, float]:
+        if self.error <= 0:
+            return (self.effect, self.effect) if self.unseen <= alpha else (-inf, inf)
         quantile = float(t.isf(alpha, self.freedom))
         upper = _unskewed(-quantile, self.skewness + self.skewness_error)
         lower = _unskewed(quantile, self.skewness - self.skewness_error)
         return self.effect - max(quantile, lower) * self.error, self.effect - min(-quantile, upper) * self.error
 
     def below(self, limit: float) -> float:
-        """p-value of "the mean is at least ``limit``"; 1 where no spread was seen to judge it by."""
+        """p-value of "the mean is at least ``limit``"."""
         if self.error <= 0:
-            return 1.0
+            return self.unseen if self.effect < limit else 1.0
         statistic = (self.effect - limit) / self.error
         corrected = _skewed(statistic, self.skewness + self.skewness_error)
         return float(t.cdf(max(statistic, corrected), self.freedom))
@@ -169,7 +178,7 @@ class Studentized:
     def above(self, limit: float) -> float:
         """p-value of "the mean is at most ``limit``"."""
         if self.error <= 0:
-            return 1.0
+            return self.unseen if self.effect > limit else 1.0
         statistic = (self.effect - limit) / self.error
         corrected = _skewed(statistic, self.skewness - self.skewness_error)
         return float(t.sf(min(statistic, corrected), self.freedom))

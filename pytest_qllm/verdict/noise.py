@@ -102,7 +102,10 @@ def of_flips(differences: Sequence[float], flips: int, n: int) -> NoiseFloor:
 
 
 def of_perplexity(first: Sequence[float], again: Sequence[float], tokens: Sequence[int]) -> NoiseFloor:
-    """Noise floor of a perplexity, as a ratio above 1.
+    """Noise floor of a perplexity, as a ratio above 1: each text's log-likelihood moves by itself.
+
+    It is that of the texts that were scored again, though more texts average more of it out: errors of rounding may
+    have one sign.
 
     Args:
         first: log-likelihood of each text that was scored again, in nats.
@@ -110,4 +113,6 @@ def of_perplexity(first: Sequence[float], again: Sequence[float], tokens: Sequen
         tokens: scored tokens of each.
     """
     errors = np.subtract(again, first)
-    return NoiseFloor(len(first), float(np.abs(errors).max()), 0, None, exp(abs(float(errors.sum())) / sum(tokens)))
+    return NoiseFloor(
+        len(first), float(np.abs(errors).max()), 0, None, exp(_QUANTILE * float(np.linalg.norm(errors)) / sum(tokens))
+    )

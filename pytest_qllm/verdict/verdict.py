@@ -36,7 +36,7 @@ __all__ = [
 CEILING = 0.99
 """Share of right answers above which a benchmark is too easy for the baseline to show what a candidate has lost."""
 
-STUDENTIZED = (Kind.SOFT, Kind.MEAN, Kind.PERPLEXITY, Kind.COST)
+STUDENTIZED = (Kind.MEAN, Kind.PERPLEXITY, Kind.COST)
 """Kinds whose limits are studentized, with a fixed design of their own (``means.units_needed``)."""
 
 
@@ -212,9 +212,18 @@ def judge(
     )
     if found.units < kind.minimum:
         return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, f"fewer than {kind.minimum} {kind.units}")
-    if found.degenerate:
-        return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, found.degenerate)
+    degenerate = found.degenerate or _is_constant(baseline, candidate, kind)
+    if degenerate:
+        return Verdict(Outcome.INCONCLUSIVE, tolerance, evidence, degenerate)
     return Verdict(decide(evidence, tolerance), tolerance, evidence)
+
+
+def _is_constant(baseline: Sample, candidate: Sample, kind: Kind) -> str:
+    """Why a grade tells nothing that is one and the same on all items; it may be what a broken scorer says of any."""
+    grades = np.concatenate([baseline.scores, candidate.scores])
+    if kind not in (Kind.GRADED, Kind.SOFT) or np.ptp(grades) > 0 or grades[0] > CEILING:
+        return ""
+    return f"every item has the score {grades[0]:.3g}, before and after: such a score may tell nothing apart"
 
 
 def at_ceiling(verdict: Verdict, kind: Kind | Scale) -> Verdict:
@@ -251,6 +260,6 @@ def _fixed(found: Comparison, scale: Scale, kind: Kind, tolerance: float, n: int
     if kind in STUDENTIZED and margin > 0 and isfinite(found.error) and found.units > 1:
         needed = units_needed(found.error, found.units, margin, POWER, alpha, kind.minimum)
         return None if needed is None else round(needed * n / found.units)
-    floor = log(alpha) / log1p(-tolerance) if kind in (Kind.ACCURACY, Kind.GRADED) and 0 < tolerance < 1 else 0.0
+    floor = log(alpha) / log1p(-tolerance) if kind.has_chance and 0 < tolerance < 1 else 0.0
     items = equivalent_fixed_items(n, found.error, margin, max(floor, kind.minimum), alpha=alpha)
     return round(items) if isfinite(items) else None

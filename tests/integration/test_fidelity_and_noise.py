@@ -86,3 +86,11 @@ def test_a_tolerance_below_the_noise_floor_is_refused(suite: Suite) -> None:
     assert verdict["verdict"] == "INCONCLUSIVE"
     assert "smaller than the noise floor of" in verdict["reason"]
     assert verdict["candidate"] is None
+
+
+def test_a_tolerance_of_nothing_can_be_failed(suite: Suite) -> None:
+    """Where the baseline does not move at all, a floor of 0 is no reason to refuse a tolerance of 0."""
+    suite.pytester.makepyfile(test_lambada="def test_lambada(gate):\n    gate('lambada', tolerance=0)\n")
+    suite.run("test_lambada.py")
+    assert suite.verdicts["destroyed", "lambada"]["verdict"] == "FAIL"
+    assert suite.verdicts["same", "lambada"]["verdict"] == "INCONCLUSIVE"

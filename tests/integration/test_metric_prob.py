@@ -43,14 +43,14 @@ def gates(suite: Suite, more: str = "") -> None:
 
 
 def test_the_same_model_passes_with_the_accuracy_beside_it(known: Suite) -> None:
-    gates(known)
+    gates(known, ", tolerance=0.1")
     result = known.run(regimes="same")
     result.assert_outcomes(passed=2)
     verdict = known.verdicts["same", "arc_easy"]
-    assert (verdict["metric"], verdict["scale"], verdict["tolerance"]) == ("prob", "difference", DEFAULTS["prob"][8])
+    assert (verdict["metric"], verdict["scale"], verdict["tolerance"]) == ("prob", "difference", 0.1)
     assert verdict["effect"] == 0.0
     assert 0.25 < verdict["baseline"] == verdict["candidate"] < 1
-    assert "Student" in verdict["interval"]
+    assert "Gaffke" in verdict["interval"]
     assert verdict["flips"] == {"broken": None, "mended": None}
     assert verdict["beside"] == {
         "metric": "acc",
@@ -126,11 +126,11 @@ def test_a_benchmark_without_choices_has_none(suite: Suite) -> None:
 
 
 def test_a_previous_release_is_compared_by_it(known: Suite) -> None:
-    gates(known)
+    gates(known, ", tolerance=0.1")
     known.run(regimes="same", report="old")
     known.run(regimes="same", against="old/qllm.json")
     since = known.verdicts["same", "arc_easy"]["against"]
-    assert (since["verdict"], since["regime"]["effect"], since["regime"]["n"]) == ("PASS", 0.0, 40)
+    assert (since["verdict"], since["regime"]["effect"]) == ("PASS", 0.0)
     known.gates("arc_easy")
     known.run(regimes="same", against="old/qllm.json")
     assert known.verdicts["same", "arc_easy"]["against"]["reason"] == "it has prob of arc_easy, not acc"

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_qllm.plan import Plan, planned_items, power_of, undecidable
+from pytest_qllm.plan import Plan, planned_items, power_of, too_few, undecidable
 from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.sequential import DEFAULT, Design
 
@@ -70,6 +70,20 @@ def test_why_it_cannot_be_decided():
     assert undecidable(Kind.ACCURACY, 400, 0.04, 4, DEFAULT) == "needs about 880 items, 400 are at hand"
     assert undecidable(Kind.ACCURACY, 400, 0.0, 4, DEFAULT) == "no number of items proves a tolerance of 0"
     assert undecidable(Kind.ACCURACY, 1000, 0.04, 4, DEFAULT) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "units", "tolerance", "why"),
+    [
+        (Kind.ACCURACY, 98, 0.03, "needs at least 99 independent items or clusters, 98 are at hand"),
+        (Kind.ACCURACY, 99, 0.03, ""),
+        (Kind.GRADED, 40, 0.04, "needs at least 74 independent items or clusters, 40 are at hand"),
+        (Kind.PERPLEXITY, 7, 1.03, "needs at least 8 documents, 7 are at hand"),
+        (Kind.BIAS, 100, 0.05, ""),
+    ],
+)
+def test_so_few_units_decide_nothing_whatever_they_score(kind, units, tolerance, why):
+    assert too_few(kind, units, tolerance, DEFAULT) == why
 
 
 class TestInWords:

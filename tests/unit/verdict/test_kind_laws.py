@@ -146,8 +146,9 @@ class TestNoEmptyPass:
     def test_a_constant_that_needs_a_spread(self, kind, relative):
         one, _ = pair(kind, 1)
         constant = replace(one, scores=np.full(N, 0.5), parts=None if one.parts is None else np.full((N, 2), 3.0))
-        if kind in (Kind.SOFT, Kind.MEAN, Kind.CORPUS):
-            assert verdict(kind, relative, constant, constant).outcome is Outcome.INCONCLUSIVE
+        if kind is Kind.ACCURACY:  # all right on both sides, which the gate calls a ceiling
+            return
+        assert verdict(kind, relative, constant, constant).outcome is Outcome.INCONCLUSIVE
 
     def test_a_baseline_of_nothing_has_no_share(self, kind, relative):
         one, other = pair(kind, 1)
@@ -157,10 +158,9 @@ class TestNoEmptyPass:
             assert verdict(kind, relative, nothing, other).outcome in (Outcome.INCONCLUSIVE, Outcome.NO_SIGNAL)
 
 
-@pytest.mark.parametrize("kind", [Kind.SOFT, Kind.MEAN])
-def test_the_same_share_of_every_item_is_no_spread(kind):
-    one, _ = pair(kind, 1)
-    found = verdict(kind, True, one, replace(one, scores=0.99 * one.scores))
+def test_the_same_share_of_every_item_is_no_spread():
+    one, _ = pair(Kind.MEAN, 1)
+    found = verdict(Kind.MEAN, True, one, replace(one, scores=0.99 * one.scores))
     assert (found.outcome, found.evidence.effect) == (Outcome.INCONCLUSIVE, pytest.approx(-0.01))
 
 

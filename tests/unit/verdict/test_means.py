@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import inf, log, sqrt
 
 import numpy as np
 import pytest
@@ -170,10 +170,13 @@ class TestStudentized:
         assert low <= found.effect - margin
         assert high > found.effect + margin  # the long tail lies above: the sample may have missed it
 
-    def test_no_spread_proves_nothing(self):
-        found = studentize(units([0.1] * 20))
+    def test_where_no_unit_differs_their_number_is_the_evidence(self):
+        found = studentize(units([0.0] * 20))
         assert found.error == 0
-        assert found.below(0.2) == found.above(0.0) == 1
+        assert found.below(0.2) == found.above(-0.2) == 0.5**20
+        assert found.below(-0.2) == found.above(0.2) == 1
+        assert found.interval(0.05) == (0, 0)
+        assert found.interval(0.5**21) == (-inf, inf)
 
     def test_refuses_a_single_unit(self):
         with pytest.raises(ValueError, match="at least 2"):

@@ -61,9 +61,11 @@ def test_generated_texts_have_no_log_likelihood_to_differ() -> None:
     assert noise.of_flips([0.0, 0.0], flips=0, n=8).floor == 0
 
 
-def test_a_perplexity_by_the_ratio() -> None:
-    floor = noise.of_perplexity([-100.0, -200.0], [-101.0, -200.5], [50, 100])
-    assert floor.floor == pytest.approx(np.exp(1.5 / 150))
+@pytest.mark.parametrize("again", [[-101.0, -200.5], [-101.0, -199.5]])
+def test_a_perplexity_by_the_ratio(again: list[float]) -> None:
+    """Errors of two texts with opposite signs are no smaller for it."""
+    floor = noise.of_perplexity([-100.0, -200.0], again, [50, 100])
+    assert floor.floor == pytest.approx(np.exp(1.96 * np.hypot(1, 0.5) / 150), rel=1e-5)
     assert floor.expected_flips is None
 
 

@@ -177,7 +177,7 @@ class TestOtherKinds:
         return answers(scores, 0.0, clusters)
 
     @pytest.mark.parametrize(("loss", "outcome"), [(0.0, "PASS"), (0.05, "INCONCLUSIVE"), (0.2, "FAIL")])
-    @pytest.mark.parametrize(("kind", "tool"), [(Kind.GRADED, "Gaffke"), (Kind.SOFT, "jackknife, Student's t")])
+    @pytest.mark.parametrize(("kind", "tool"), [(Kind.GRADED, "Gaffke"), (Kind.SOFT, "Gaffke")])
     def test_scores_between_0_and_1(self, kind, tool, loss, outcome):
         noise = np.random.default_rng(10).normal(0, 0.03, 300)
         noise -= noise.mean()
@@ -198,17 +198,25 @@ class TestOtherKinds:
         )
         assert verdict.outcome == outcome
 
-    @pytest.mark.parametrize("kind", [Kind.SOFT, Kind.MEAN])
-    def test_equal_losses_have_no_spread_and_are_inconclusive(self, kind):
+    def test_equal_losses_have_no_spread_and_are_inconclusive(self):
         base = np.full(100, 0.8)
-        verdict = judge(self.graded(base), self.graded(base - 0.01), kind, 0.05)
+        verdict = judge(self.graded(base), self.graded(base - 0.01), Kind.MEAN, 0.05)
         assert verdict.outcome is Outcome.INCONCLUSIVE
         assert "no spread" in verdict.reason
 
-    @pytest.mark.parametrize("kind", [Kind.SOFT, Kind.MEAN])
+    @pytest.mark.parametrize("kind", [Kind.SOFT, Kind.GRADED, Kind.MEAN])
     def test_constant_scores_do_not_pass(self, kind):
         constant = self.graded(np.full(100, 0.8))
         assert judge(constant, constant, kind, 0.05).outcome is Outcome.INCONCLUSIVE
+
+    def test_a_rare_loss_that_was_not_seen_is_not_ruled_out(self):
+        """One answer in 25 loses half of its probability, the others hardly move: 40 items show none in a run of 5."""
+        noise = np.random.default_rng(10).normal(0, 0.01, 300)
+        candidate = self.graded(np.clip(self.base + noise, 0, 1))
+        verdicts = [
+            judge(self.graded(self.base).first(n), candidate.first(n), Kind.SOFT, 0.02).outcome for n in (40, 300)
+        ]
+        assert verdicts == [Outcome.INCONCLUSIVE, Outcome.PASS]
 
     def test_the_baseline_against_itself_passes_where_its_scores_vary(self):
         for kind in (Kind.SOFT, Kind.MEAN, Kind.GRADED):
