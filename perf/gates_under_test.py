@@ -140,15 +140,21 @@ def graded(
     rng: np.random.Generator,
 ) -> Outcomes:
     """Scores in [0, 1] that differ on a share ``flips`` of the items, by up to 1 (ROUGE, token F1)."""
-    plan = looks(n, block, design)
     flips = max(flips, 2 * abs(loss))
     # Beta differences whose mean is loss / flips, mirrored for gains.
     worse = rng.random((gates, n)) < (1 + 2 * loss / flips) / 2
-    values = np.where(rng.random((gates, n)) < flips, np.where(worse, 1, -1) * rng.beta(1, 1, (gates, n)), 0.0)
+    losses = np.where(rng.random((gates, n)) < flips, np.where(worse, 1, -1) * rng.beta(1, 1, (gates, n)), 0.0)
+    return bounded(losses, tolerance, block, design)
+
+
+def bounded(losses: Floats, tolerance: float, block: int, design: Design) -> Outcomes:
+    """Losses between -1 and 1, shape (gates, items), by Gaffke's bound."""
+    gates, n = losses.shape
+    plan = looks(n, block, design)
 
     def decide(k: int, open_: NDArray[np.int64]) -> NDArray[np.int64]:
         items, alpha = plan[k].items, plan[k].alpha
-        sums = values[open_, :items]
+        sums = losses[open_, :items]
         over = np.column_stack([sums - tolerance, np.full(len(open_), 1 - tolerance)])
         under = np.column_stack([tolerance - sums, np.full(len(open_), 1 + tolerance)])
         return (exceedance(over) <= alpha).astype(np.int64) - (exceedance(under) <= alpha)

@@ -292,7 +292,8 @@ class Record:
             return "the loss is proven larger"
         if self.outcome == Outcome.PASS:
             return "the loss is proven smaller"
-        return "the loss is neither proven smaller nor proven larger; more items decide it (`items=` of the gate)"
+        more = "" if self.reason else "; more items decide it (`items=` of the gate)"
+        return f"the loss is neither proven smaller nor proven larger{more}"
 
 
 def _finite(value: float | None) -> float | None:

@@ -88,7 +88,10 @@ def test_one_of_several_choices(tickets: Suite) -> None:
 
 
 RIGHT = "def right(item, answer) -> bool:\n    return answer.strip().upper().startswith(item['answer'][1:5])\n\n\n"
-GRADE = "def grade(item, answer) -> float:\n    return min(len(answer), 1000) / 1000\n\n\n"
+GRADE = (
+    "def grade(item, answer) -> float:\n"
+    "    return (min(len(answer), 900) + sum(map(ord, item['question'])) % 100) / 1000\n\n\n"
+)
 
 
 def test_a_function_says_what_is_right(tickets: Suite) -> None:
