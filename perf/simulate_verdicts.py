@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from gates_under_test import Floats, Outcomes, adjusted, clustered, graded, independent, rates, studentized
+from gates_under_test import Floats, Outcomes, adjusted, bounded, clustered, graded, independent, rates, studentized
 from other_gates import RULES, draw
 
 from pytest_qllm.verdict.kinds import Kind
