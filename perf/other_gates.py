@@ -1,4 +1,4 @@
-"""The rules of other public gates, as published (shared FACTS.md names the sources), on the same simulated scores.
+"""The rules of other public gates, as published (shared FACTS.md names the sources), on scores simulated alike.
 
 Each rule sees the baseline's and the candidate's answers to the same items, as counts, and says 1 (passes), -1 (fails)
 or 0 (undecided). GPTQModel's is left out, since it never compares with FP16, and SGLang's, since its constant was set
