@@ -8,8 +8,9 @@ a GGUF file's own header.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,8 @@ def describe(config: Config, path: Path) -> Description:
         )
     try:
         return reader(quantization)
+    except QllmError as error:
+        raise QllmError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise QllmError(
             f"{path}: its quantization_config of {method} cannot be read ({type(error).__name__}: {error})"
@@ -219,28 +222,54 @@ def _of_compressed_tensors(config: Config) -> Description:
 
 
 def _of_torchao(config: Config) -> Description:
+    """By the class of the configuration and its fields, as ``torchao.core.config.config_to_dict`` writes them."""
     given = config["quant_type"]
     given = given.get("default", given) if isinstance(given, Mapping) else given
-    kind = given if isinstance(given, str) else str(given["_type"])
-    data = {} if isinstance(given, str) else given.get("_data", {})
+    if isinstance(given, str):  # torchao's older names, such as int4_weight_only
+        return _of_torchao_kind(given, {})
+    return _of_torchao_kind(str(given["_type"]), given.get("_data") or {})
+
+
+def _of_torchao_kind(kind: str, data: Config) -> Description:
+    parts = data.get("fqn_to_config") or data.get("module_fqn_to_config")
+    if parts:  # by layers' names, None for those that stay as they are
+        found = [_of_torchao_kind(str(part["_type"]), part.get("_data") or {}) for part in parts.values() if part]
+        return replace(
+            min(found, key=lambda part: part.bits),
+            weight_only=all(part.weight_only for part in found),
+            unpacked=any(part.unpacked for part in found),
+        )
     name = kind.removesuffix("Config").lower().replace("_", "")
-    activations = "dynamic" in name or "static" in name
-    group = data.get("group_size")
-    if name.startswith("intx"):
-        dtype = data["weight_dtype"]
-        bits = int(str(dtype["_data"] if isinstance(dtype, Mapping) else dtype).rpartition("int")[2])
-        granularity = data.get("granularity") or {}
-        group = (granularity.get("_data") or {}).get("group_size") if isinstance(granularity, Mapping) else group
-    elif "int4weight" in name or "int4wo" in name:
-        bits = 4
-    else:
-        bits = 4 if "uint4" in name else 8
-    method = f"{'FP8' if name.startswith('float8') else f'INT{bits}'} (torchao)"
+    dtype, bits = _torchao_weight(kind, name, data)
+    granularity = data.get("granularity") or data.get("weight_granularity")
+    inner = granularity.get("_data") if isinstance(granularity, Mapping) else None
     packing = data.get("intx_packing_format")
-    unpacked = isinstance(packing, Mapping) and str(packing.get("_data", "")).startswith("UNPACKED")
     return Description(
-        method, bits, "torchao", "torchao", weight_only=not activations, group_size=group, unpacked=unpacked
+        f"{dtype}{bits} (torchao)",
+        bits,
+        "torchao",
+        "torchao",
+        weight_only="activation" not in name,
+        group_size=(inner or {}).get("group_size") or data.get("group_size"),
+        unpacked=isinstance(packing, Mapping) and str(packing.get("_data", "")).startswith("UNPACKED"),
     )
+
+
+def _torchao_weight(kind: str, name: str, data: Config) -> tuple[str, int]:
+    """INT or FP, and the width of a weight: from a field where there is one, else from the class's name."""
+    if "bit_width" in data:
+        return "INT", int(data["bit_width"])
+    dtype = data.get("weight_dtype", data.get("dtype"))
+    dtype = dtype.get("_data") if isinstance(dtype, Mapping) else dtype
+    # The weights' type is the last one of a name: Float8DynamicActivationInt4Weight.
+    found = re.match(r"(?:torch\.)?u?(int|float)(\d+)", str(dtype)) if dtype else None
+    found = found or re.search(r"(int|float|fp)(\d+)(?:semisparse)?w(?:eight|o)", name)
+    if found is None:
+        raise QllmError(
+            f"torchao's {kind} does not say how wide a weight is; expected a configuration with the weights' type in "
+            "its name or in weight_dtype, such as Int4WeightOnlyConfig"
+        )
+    return "INT" if found[1] == "int" else "FP", int(found[2])
 
 
 def _of_hqq(config: Config) -> Description:

@@ -21,6 +21,15 @@ _INTX = {
         "granularity": {"_type": "PerGroup", "_version": 1, "_data": {"group_size": 32}},
     },
 }
+_INTX_DYNAMIC = {
+    "_type": "Int8DynamicActivationIntxWeightConfig",
+    "_version": 2,
+    "_data": {
+        "weight_dtype": {"_type": "torch.dtype", "_data": "int4"},
+        "weight_granularity": {"_type": "PerGroup", "_version": 1, "_data": {"group_size": 32}},
+    },
+}
+_BY_NAME = {"_default": _INTX_DYNAMIC, "model.embed_tokens": {"_type": "Int8WeightOnlyConfig"}, "re:.*gate": None}
 _FP8 = {"num_bits": 8, "type": "float", "strategy": "channel", "symmetric": True}
 
 KNOWN: list[tuple[dict[str, Any], tuple[str, int, int | None, bool]]] = [
@@ -54,6 +63,42 @@ KNOWN: list[tuple[dict[str, Any], tuple[str, int, int | None, bool]]] = [
     (
         {"quant_method": "torchao", "quant_type": {"default": {"_type": "Float8WeightOnlyConfig", "_data": {}}}},
         ("FP8 (torchao)", 8, None, True),
+    ),
+    ({"quant_method": "torchao", "quant_type": {"default": _INTX_DYNAMIC}}, ("INT4 (torchao)", 4, 32, False)),
+    (
+        {
+            "quant_method": "torchao",
+            "quant_type": {"default": {"_type": "FqnToConfig", "_data": {"fqn_to_config": _BY_NAME}}},
+        },
+        ("INT4 (torchao)", 4, 32, False),
+    ),
+    (
+        {
+            "quant_method": "torchao",
+            "quant_type": {
+                "default": {"_type": "ModuleFqnToConfig", "_data": {"module_fqn_to_config": {"a": None, "b": _INTX}}}
+            },
+        },
+        ("INT3 (torchao)", 3, 32, True),
+    ),
+    (
+        {"quant_method": "torchao", "quant_type": {"default": {"_type": "Float8DynamicActivationInt4WeightConfig"}}},
+        ("INT4 (torchao)", 4, None, False),
+    ),
+    (
+        {
+            "quant_method": "torchao",
+            "quant_type": {"default": {"_type": "UIntxWeightOnlyConfig", "_data": {"bit_width": 4, "group_size": 64}}},
+        },
+        ("INT4 (torchao)", 4, 64, True),
+    ),
+    (
+        {"quant_method": "torchao", "quant_type": {"default": {"_type": "NVFP4WeightOnlyConfig", "_data": {}}}},
+        ("FP4 (torchao)", 4, None, True),
+    ),
+    (
+        {"quant_method": "torchao", "quant_type": "int8_dynamic_activation_int4_weight"},
+        ("INT4 (torchao)", 4, None, False),
     ),
     ({"quant_method": "torchao", "quant_type": "int4_weight_only"}, ("INT4 (torchao)", 4, None, True)),
     (
@@ -115,6 +160,10 @@ def test_quanto_s_own_map(folder: Path) -> None:
         ({"quantization_config": {}}, "its quant_method is not said"),
         ({"quantization_config": {"quant_method": "gptq"}}, "cannot be read (KeyError: 'bits')"),
         ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {}}}, "cannot be read"),
+        (
+            {"quantization_config": {"quant_method": "torchao", "quant_type": {"default": {"_type": "MagicConfig"}}}},
+            "torchao's MagicConfig does not say how wide a weight is; expected",
+        ),
     ],
 )
 def test_what_is_not_known_is_said_in_a_line(folder: Path, config: dict[str, Any], words: str) -> None:
