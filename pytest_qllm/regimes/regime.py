@@ -86,11 +86,11 @@ class Regime:
     def missing(self) -> str | None:
         """The command that installs what this regime lacks here, or None where all is there."""
         for library, extra in (("torch", "model"), (self.library, self.extra)):
-            if library and not _installed(library):
+            if library and not installed(library):
                 return f"pip install 'pytest-qllm[{extra}]'" if extra else f"pip install {library}"
-        if self.adapter and not _installed("peft"):
+        if self.adapter and not installed("peft"):
             return "pip install 'pytest-qllm[lora]'"
-        if self.kv and not _installed(self.kv_library):
+        if self.kv and not installed(self.kv_library):
             return "pip install 'pytest-qllm[kv]'"
         return None
 
@@ -114,7 +114,8 @@ class Regime:
         }
 
 
-def _installed(library: str) -> bool:
+def installed(library: str) -> bool:
+    """Whether a module can be imported, or a part of a package; without importing it."""
     try:
         return importlib.util.find_spec(library) is not None
     except ModuleNotFoundError:  # of the package that it is a part of
