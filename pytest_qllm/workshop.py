@@ -91,7 +91,7 @@ class Workshop:
         Raises:
             QllmError: if the regime's backend cannot be imported.
         """
-        if regime.base.is_baseline:
+        if regime.base.is_baseline or checkpoint.dequantized(regime, self.compute.device):
             return "dense"
         with _attributed(regime, "make"):
             return "exact" if self.exact_kernels or dense_backend(regime) is None else "dense"

@@ -17,7 +17,7 @@ from typing import Any
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.models import source
 from pytest_qllm.regimes import gguf_file
-from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.regime import Regime, installed
 
 Config = Mapping[str, Any]
 
@@ -148,6 +148,24 @@ def describe(config: Config, path: Path) -> Description:
         raise QllmError(
             f"{path}: its quantization_config of {method} cannot be read ({type(error).__name__}: {error})"
         ) from error
+
+
+def dequantized(regime: Regime, device: str) -> bool:
+    """Whether transformers makes plain BF16 weights of the checkpoint as it loads it, so that no kernel is its own.
+
+    Its quantizers of FP8 and MXFP4 do so, with no more than a warning, where the machine lacks what their kernels need.
+    """
+    if regime.backend != "checkpoint:Exact":
+        return False
+    if regime.method in ("FP8", "MXFP8"):
+        return not (device.startswith("cuda") and _multiplies_fp8(device))
+    return regime.method == "MXFP4" and not installed("triton")
+
+
+def _multiplies_fp8(device: str) -> bool:
+    import torch
+
+    return torch.cuda.get_device_capability(device) >= (8, 9)
 
 
 def check_fits(name: str, path: Path, model: Path) -> None:
