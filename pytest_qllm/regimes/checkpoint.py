@@ -52,13 +52,15 @@ class Description:
 READABLE = ("gptqmodel", "bitsandbytes", "compressed_tensors")
 """Libraries whose weights are read back without their kernels."""
 
+_PICKLES = (".bin", ".pt", ".pth")
+
 QUANTO_MAP = "quanto_qmap.json"
 """What optimum-quanto saves beside a checkpoint of its own, whose weights are read back, too: of each quantized layer,
 the types of weights and activations."""
 
 
 def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False) -> Regime:
-    """The regime of a quantized checkpoint: a directory, a GGUF file, or a hub id.
+    """The regime of a quantized checkpoint: a directory, a GGUF file or a directory with one model of these, a hub id.
 
     Of a hub's checkpoint only the configuration is fetched here.
 
@@ -70,9 +72,19 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
     if path.suffix == ".gguf" and path.is_file():
         return _of_gguf(name, path.resolve())
     local = path.is_dir()
-    if not local and not source.HUB_ID.fullmatch(where):
+    if path.is_file():
+        what = "a pickle, which is never read" if path.suffix in _PICKLES else "a single file"
+        raise QllmError(f"{name}={where} is {what}; expected the directory that has its config.json, or a GGUF file")
+    if not local and (not source.HUB_ID.fullmatch(where) or path.suffix in (".gguf", ".safetensors")):
         raise QllmError(f"{name}={where}: there is no such directory, GGUF file or hub id; give a quantized checkpoint")
+    if local and not (path / "config.json").is_file() and any(path.glob("*.gguf")):
+        return _of_gguf(name, gguf_file.files(path.resolve())[0])
     folder = path.resolve() if local else source.from_hub(where, ["*.json"])
+    if not local and not (folder / "config.json").is_file():
+        raise QllmError(
+            f"{name}={where}: it has no config.json on the hub, as repositories of GGUF files have none; fetch the "
+            f"file (hf download {where} FILE.gguf) and give its path"
+        )
     config = _object(folder / "config.json", name)
     if local:
         _check_files(name, folder)  # first: what hqq saves says nothing in config.json, and is pickled
@@ -132,7 +144,8 @@ def describe(config: Config, path: Path) -> Description:
         return _of_quanto_map(_object(path / QUANTO_MAP, str(path)))
     if not isinstance(quantization, Mapping):
         raise QllmError(
-            f"{path} is not quantized: its config.json has no quantization_config; give the FP16 model to --qllm-model"
+            f"{path} is not quantized: its config.json has no quantization_config; give the FP16 model to "
+            "--qllm-model, and a GGUF file by its own path"
         )
     method = str(quantization.get("quant_method", "")).lower()
     reader = _READERS.get(method)
@@ -193,7 +206,7 @@ def _of_gguf(name: str, path: Path) -> Regime:
 
 def _check_files(name: str, path: Path) -> None:
     if not any(path.glob("*.safetensors")):
-        pickled = next((file.name for kind in ("*.bin", "*.pt", "*.pth") for file in sorted(path.glob(kind))), None)
+        pickled = next((file.name for kind in _PICKLES for file in sorted(path.glob(f"*{kind}"))), None)
         why = f"only pickled weights ({pickled}), which are never read" if pickled else "no *.safetensors"
         raise QllmError(f"{name}={path} has {why}; save the checkpoint with safetensors")
 

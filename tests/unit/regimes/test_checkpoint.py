@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_qllm.errors import QllmError, UnavailableError
-from pytest_qllm.regimes import checkpoint
+from pytest_qllm.regimes import checkpoint, gguf_file
 from pytest_qllm.regimes.catalog import RegimeCatalog
 
 _CT_WEIGHTS = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": True}
@@ -178,6 +178,45 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(QllmError, match=r"only pickled weights \(pytorch_model.bin\), which are never read"):
         RegimeCatalog().get(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (
+            "weights.bin",
+            "is a pickle, which is never read; expected the directory that has its config.json",
+        ),
+        ("model.safetensors", "is a single file; expected the directory that has its config.json"),
+    ],
+)
+def test_a_single_file_is_no_checkpoint(folder: Path, file: str, words: str) -> None:
+    (folder / file).write_bytes(b"")
+    with pytest.raises(QllmError) as refused:
+        RegimeCatalog().get(f"mine={folder / file}")
+    assert words in str(refused.value)
+
+
+def test_a_gguf_file_that_is_not_there_is_no_hub_id() -> None:
+    with pytest.raises(QllmError, match="there is no such directory, GGUF file or hub id"):
+        RegimeCatalog().get("mine=models/absent.gguf")
+
+
+def test_a_directory_with_one_gguf_file_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model-q4.gguf").write_bytes(b"")
+    monkeypatch.setattr(gguf_file, "describe_gguf", lambda path: gguf_file.Described("GGUF Q4_0", 4, 32, 4.5))
+    found = RegimeCatalog().get(f"mine={tmp_path}")
+    assert (found.method, found.backend) == ("GGUF Q4_0", "checkpoint:Gguf")
+    assert found.options["path"] == str(tmp_path / "model-q4.gguf")
+    (tmp_path / "model-q8.gguf").write_bytes(b"")
+    with pytest.raises(QllmError, match=r"has 2 GGUF files \(model-q4.gguf, ...\); name one of them"):
+        RegimeCatalog().get(f"mine={tmp_path}")
+
+
+def test_a_hub_s_gguf_file_has_to_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_qllm.models.source.from_hub", lambda name, patterns: tmp_path)
+    with pytest.raises(QllmError, match=r"fetch the file \(hf download org/name FILE.gguf\) and give its path"):
+        RegimeCatalog().get("mine=org/name")
 
 
 def test_a_damaged_configuration_is_named(folder: Path) -> None:
