@@ -36,6 +36,7 @@ class Description:
         weight_only: whether activations stay as they are.
         group_size: weights that share a scale; None for a whole row or more.
         symmetric: None where the configuration does not say.
+        device: as in ``Regime``.
         unpacked: whether each code takes a byte on disk, whatever its width: then the file's size tells no width.
     """
 
@@ -46,6 +47,7 @@ class Description:
     weight_only: bool = True
     group_size: int | None = None
     symmetric: bool | None = None
+    device: str = ""
     unpacked: bool = False
 
 
@@ -100,7 +102,17 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
         options["symmetric"] = found.symmetric
     readable = found.library in READABLE or (folder / QUANTO_MAP).is_file()
     backend = "checkpoint" if found.weight_only and readable else "checkpoint:Exact"
-    return Regime(name, found.method, found.bits, backend, found.library, found.extra, found.weight_only, options)
+    return Regime(
+        name,
+        found.method,
+        found.bits,
+        backend,
+        found.library,
+        found.extra,
+        found.weight_only,
+        options,
+        device=found.device,
+    )
 
 
 def fetched(regime: Regime) -> Path:
@@ -327,10 +339,21 @@ def _of_fp8(config: Config) -> Description:
     return Description("FP8", 8, weight_only=False, group_size=None if not block else int(block[0]) * int(block[1]))
 
 
-def _of_width(method: str, bits: int | None = None) -> Callable[[Config], Description]:
+def _of_fbgemm(config: Config) -> Description:
+    return replace(_of_fp8(config), library="fbgemm_gpu", device="cuda")
+
+
+def _of_nvfp4(config: Config) -> Description:
+    raise QllmError(
+        "transformers 5.23 loads no checkpoint of nvfp4: it only quantizes to it as it loads a dense one; expected one "
+        "that compressed-tensors saved"
+    )
+
+
+def _of_width(method: str, library: str, bits: int | None = None, device: str = "") -> Callable[[Config], Description]:
     def read(config: Config) -> Description:
         width = int(config["bits"]) if bits is None else bits
-        return _grouped(method, width, config.get("group_size"), None, "", "")
+        return replace(_grouped(method, width, config.get("group_size"), None, library, ""), device=device)
 
     return read
 
@@ -345,13 +368,14 @@ _READERS: dict[str, Callable[[Config], Description]] = {
     "hqq": _of_hqq,
     "quanto": _of_quanto,
     "fp8": _of_fp8,
-    "fbgemm_fp8": _of_fp8,
-    "eetq": _of_width("EETQ", 8),
-    "higgs": _of_width("HIGGS"),
-    "spqr": _of_width("SpQR"),
-    "mxfp4": _of_width("MXFP4", 4),
-    "mxfp8": _of_width("MXFP8", 8),
-    "nvfp4": _of_width("NVFP4", 4),
+    "fbgemm_fp8": _of_fbgemm,
+    # Which module each needs, and which device, is by transformers' quantizer of its name.
+    "eetq": _of_width("EETQ", "kernels", 8, "cuda"),
+    "higgs": _of_width("HIGGS", "flute", device="cuda"),
+    "spqr": _of_width("SpQR", "spqr_quant", device="cuda"),
+    "mxfp4": _of_width("MXFP4", "kernels", 4),
+    "mxfp8": _of_width("MXFP8", "", 8),
+    "nvfp4": _of_nvfp4,
 }
 
 

@@ -160,6 +160,7 @@ def test_quanto_s_own_map(folder: Path) -> None:
         ({"quantization_config": {}}, "its quant_method is not said"),
         ({"quantization_config": {"quant_method": "gptq"}}, "cannot be read (KeyError: 'bits')"),
         ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {}}}, "cannot be read"),
+        ({"quantization_config": {"quant_method": "nvfp4"}}, "transformers 5.23 loads no checkpoint of nvfp4"),
         (
             {"quantization_config": {"quant_method": "torchao", "quant_type": {"default": {"_type": "MagicConfig"}}}},
             "torchao's MagicConfig does not say how wide a weight is; expected",
@@ -171,6 +172,26 @@ def test_what_is_not_known_is_said_in_a_line(folder: Path, config: dict[str, Any
         RegimeCatalog().get(_write(folder, **config))
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "command", "device"),
+    [
+        ({"quant_method": "eetq"}, "pip install kernels", "cuda"),
+        ({"quant_method": "higgs", "bits": 4, "group_size": 256}, "pip install flute-kernel", "cuda"),
+        ({"quant_method": "spqr", "bits": 3}, "pip install spqr_quant", "cuda"),
+        ({"quant_method": "mxfp4"}, "pip install kernels", ""),
+        ({"quant_method": "fbgemm_fp8"}, "pip install fbgemm_gpu", "cuda"),
+        ({"quant_method": "auto-round", "bits": 4}, "pip install auto_round", ""),
+    ],
+    ids=lambda value: value.get("quant_method") if isinstance(value, dict) else None,
+)
+def test_it_says_which_module_it_needs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], command: str, device: str
+) -> None:
+    monkeypatch.setattr("pytest_qllm.regimes.regime.installed", lambda library: library == "torch")
+    found = RegimeCatalog().get(_write(folder, quantization_config=config))
+    assert (found.missing(), found.device) == (command, device)
 
 
 def test_a_pickle_is_never_read(tmp_path: Path) -> None:
