@@ -246,6 +246,11 @@ def _of_bitsandbytes(config: Config) -> Description:
 
 def _of_compressed_tensors(config: Config) -> Description:
     groups = config["config_groups"]
+    if any(_has_packed_zero_points(config, group) for group in groups.values()):
+        raise QllmError(
+            "transformers 5.23 cannot load the packed zero points of compressed-tensors (format pack-quantized, "
+            "symmetric false); expected symmetric weights, so quantize with symmetric: true"
+        )
     weights = [group["weights"] for group in groups.values()]
     bits = min(int(one["num_bits"]) for one in weights)
     narrowest = next(one for one in weights if int(one["num_bits"]) == bits)
@@ -262,6 +267,11 @@ def _of_compressed_tensors(config: Config) -> Description:
         group_size=narrowest.get("group_size"),
         symmetric=narrowest.get("symmetric"),
     )
+
+
+def _has_packed_zero_points(config: Config, group: Config) -> bool:
+    packing = group.get("format") or config.get("format")
+    return packing == "pack-quantized" and group["weights"].get("symmetric") is False
 
 
 def _of_torchao(config: Config) -> Description:
@@ -316,9 +326,10 @@ def _torchao_weight(kind: str, name: str, data: Config) -> tuple[str, int]:
 
 
 def _of_hqq(config: Config) -> Description:
-    inner = config.get("quant_config", config)
-    inner = inner.get("weight_quant_params") or next(iter(inner.values()))["weight_quant_params"]
-    return _grouped("HQQ", int(inner["nbits"]), inner.get("group_size"), False, "hqq", "hqq")
+    raise QllmError(
+        "transformers 5.23 loads no checkpoint of hqq: its quantizer does not read saved codes; choose the regime "
+        "hqq-4bit or another width, which is made of the FP16 model"
+    )
 
 
 def _of_quanto(config: Config) -> Description:

@@ -102,8 +102,12 @@ KNOWN: list[tuple[dict[str, Any], tuple[str, int, int | None, bool]]] = [
     ),
     ({"quant_method": "torchao", "quant_type": "int4_weight_only"}, ("INT4 (torchao)", 4, None, True)),
     (
-        {"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 2, "group_size": 16}}},
-        ("HQQ", 2, 16, True),
+        {
+            "quant_method": "compressed-tensors",
+            "format": "int-quantized",
+            "config_groups": {"group_0": {"weights": {**_CT_WEIGHTS, "symmetric": False}}},
+        },
+        ("INT4 (W4A16)", 4, 128, True),
     ),
     ({"quant_method": "quanto", "weights": "int4", "activations": None}, ("INT4 (quanto)", 4, None, True)),
     ({"quant_method": "quanto", "weights": "float8", "activations": None}, ("FP8 (quanto)", 8, None, True)),
@@ -160,6 +164,20 @@ def test_quanto_s_own_map(folder: Path) -> None:
         ({"quantization_config": {}}, "its quant_method is not said"),
         ({"quantization_config": {"quant_method": "gptq"}}, "cannot be read (KeyError: 'bits')"),
         ({"quantization_config": {"quant_method": "compressed-tensors", "config_groups": {}}}, "cannot be read"),
+        (
+            {"quantization_config": {"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 4}}}},
+            "transformers 5.23 loads no checkpoint of hqq",
+        ),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "compressed-tensors",
+                    "format": "pack-quantized",
+                    "config_groups": {"group_0": {"weights": {**_CT_WEIGHTS, "symmetric": False}}},
+                }
+            },
+            "cannot load the packed zero points",
+        ),
         ({"quantization_config": {"quant_method": "nvfp4"}}, "transformers 5.23 loads no checkpoint of nvfp4"),
         (
             {"quantization_config": {"quant_method": "torchao", "quant_type": {"default": {"_type": "MagicConfig"}}}},
