@@ -296,7 +296,7 @@ def unreal(regime: Regime, device: str) -> str:
         )
     if checkpoint.dequantized(regime, device):
         return (
-            f"{regime.name} is computed with BF16 weights here: transformers dequantizes {regime.method} on {device}, "
+            f"{regime.name} is computed with dense weights here: transformers dequantizes {regime.method} on {device}, "
             "and no kernel multiplies its quantized weights"
         )
     if regime.kv:

@@ -176,7 +176,7 @@ def describe(config: Config, path: Path) -> Description:
 
 
 def dequantized(regime: Regime, device: str) -> bool:
-    """Whether transformers makes plain BF16 weights of the checkpoint as it loads it, so that no kernel is its own.
+    """Whether transformers makes dense weights of the checkpoint as it loads it, so that no kernel is its own.
 
     Its quantizers of FP8 and MXFP4 do so, with no more than a warning, where the machine lacks what their kernels need.
     """

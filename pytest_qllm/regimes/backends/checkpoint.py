@@ -48,7 +48,10 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
         return gptqmodel.load_checkpoint(path, dtype, device)
     if (path / checkpoint.QUANTO_MAP).is_file():
         return quanto.load_checkpoint(path, dtype, device)
-    return _by_transformers(path, dtype, device, trusted)
+    model = _by_transformers(path, dtype, device, trusted)
+    if method in ("fp8", "mxfp8", "mxfp4") and all(one.dtype.itemsize > 1 for one in model.parameters()):
+        model.to(dtype)  # dequantized: transformers leaves all but the layers' weights in the dtype of the file
+    return model
 
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:

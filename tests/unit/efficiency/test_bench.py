@@ -15,7 +15,7 @@ from pytest_qllm.regimes.regime import Regime
 def test_a_checkpoint_that_transformers_dequantizes_has_no_cost_of_its_own(method: str) -> None:
     regime = Regime("mine", method, 8, "checkpoint:Exact", weight_only=False)
     assert unreal(regime, "cpu") == (
-        f"mine is computed with BF16 weights here: transformers dequantizes {method} on cpu, and no kernel multiplies "
+        f"mine is computed with dense weights here: transformers dequantizes {method} on cpu, and no kernel multiplies "
         "its quantized weights"
     )
 
