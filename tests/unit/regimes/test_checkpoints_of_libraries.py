@@ -13,7 +13,7 @@ import pytest
 import tiny_llama
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, TorchAoConfig
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.models.loader import load_dense
@@ -94,6 +94,22 @@ def _logits(regime: Regime, model: Path, folder: Path) -> tuple[torch.Tensor, to
     with torch.inference_mode():
         original, exact, dense = (one(input_ids=ids).logits.float() for one in models)
     return original, exact, dense
+
+
+def test_torchao_s_small_integers_run_in_another_dtype_than_the_file_s(model: Path, tmp_path: Path) -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+    config = quantization.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=quantization.PerGroup(32))
+    made = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.float16, quantization_config=TorchAoConfig(quantization.FqnToConfig({"_default": config}))
+    )
+    made.save_pretrained(tmp_path / "theirs")
+    found = RegimeCatalog().get(f"mine={tmp_path / 'theirs'}")
+    assert (found.method, found.bits, found.options["group_size"]) == ("INT4 (torchao)", 4, 32)
+    (tmp_path / "artifact").mkdir()
+    backend(found).build(found, model, [], 0, tmp_path / "artifact")
+    loaded = backend(found).load(tmp_path / "artifact", torch.bfloat16, "cpu")
+    with torch.inference_mode():
+        assert loaded(input_ids=torch.arange(3, 33)[None]).logits.isfinite().all()
 
 
 def test_fp8_is_dense_weights_in_the_compute_dtype_on_a_cpu(model: Path, tmp_path: Path) -> None:
