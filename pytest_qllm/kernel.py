@@ -8,6 +8,7 @@ from typing import Any
 from pytest_qllm.compute import processor
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.measure import Laboratory
+from pytest_qllm.regimes import checkpoint
 from pytest_qllm.regimes.backends import dense_backend
 from pytest_qllm.regimes.kernel import VERSION, Figures
 from pytest_qllm.regimes.regime import DENSE, Regime
@@ -23,7 +24,7 @@ def probe(laboratory: Laboratory, regime: Regime) -> tuple[Figures, dict[str, An
         QllmError: if a model cannot be loaded or run, or the comparison would be no evidence.
     """
     regime = regime.base  # an adapter and a cache are no part of the kernel
-    reason = _nothing_to_compare(regime)
+    reason = _nothing_to_compare(regime, laboratory.compute.device)
     if reason:
         raise UnavailableError(reason)
     identity = _identity(laboratory, regime)
@@ -38,11 +39,13 @@ def probe(laboratory: Laboratory, regime: Regime) -> tuple[Figures, dict[str, An
     return Figures.from_json(found), identity
 
 
-def _nothing_to_compare(regime: Regime) -> str:
+def _nothing_to_compare(regime: Regime, device: str) -> str:
     if regime.is_baseline:
         return f"{regime.name} is not quantized: it has no kernel to compare with its weights"
     if regime.simulated:
         return f"{regime.name} is simulated: no kernel multiplies its quantized weights"
+    if checkpoint.dequantized(regime, device):
+        return f"{regime.name} has no kernel here: transformers dequantizes {regime.method} on {device}"
     if not regime.weight_only:
         return (
             f"{regime.method} quantizes activations: no dense weights say what its kernel should compute, and its "

@@ -23,7 +23,7 @@ from pytest_qllm.regimes import checkpoint
 from pytest_qllm.regimes.backends import backend, dense_backend, engine_backend
 from pytest_qllm.regimes.regime import KV, Regime, version_of
 from pytest_qllm.regimes.size import VERSION as SIZE_VERSION
-from pytest_qllm.regimes.size import Size, matrices, of_artifact
+from pytest_qllm.regimes.size import Size, folder_of, matrices, of_artifact
 from pytest_qllm.store import Store, digest
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Workshop:
         Raises:
             QllmError: if the regime's backend cannot be imported.
         """
-        if regime.base.is_baseline:
+        if regime.base.is_baseline or checkpoint.dequantized(regime, self.compute.device):
             return "dense"
         with _attributed(regime, "make"):
             return "exact" if self.exact_kernels or dense_backend(regime) is None else "dense"
@@ -202,7 +202,7 @@ class Workshop:
             raise QllmError(f"{regime.name}: {regime.library} takes no {'adapter' if regime.adapter else 'kv='} here")
         artifact = self.artifact(regime)
         self.store.progress(f"loading {regime.name}")
-        with _attributed(regime, "load", f" from {artifact}", "; if it is damaged, delete it: it is made again"):
+        with _attributed(regime, "load", *_origin(regime, artifact)):
             return found.engine(artifact, self.checkpoint.path, self.compute.threads)
 
     def _load(self, regime: Regime) -> TorchEngine:
@@ -241,7 +241,7 @@ class Workshop:
         torch.set_num_threads(self.compute.threads)
         artifact = self.artifact(regime)
         self.store.progress(f"loading {regime.name}")
-        with _attributed(regime, "load", f" from {artifact}", "; if it is damaged, delete it: it is made again"):
+        with _attributed(regime, "load", *_origin(regime, artifact)):
             dense = dense_backend(regime) if kernels == "dense" else None
             load = backend(regime).load if dense is None else dense.dense
             return load(artifact, getattr(torch, self.compute.dtype), self.compute.device)
@@ -323,8 +323,15 @@ def _attributed(regime: Regime, deed: str, whence: str = "", advice: str = "") -
     except Exception as error:
         if deed == "make" and isinstance(error, OSError):
             raise  # the store knows a full disk
-        library = regime.library or regime.backend
+        library = regime.library or ("transformers" if regime.backend.startswith("checkpoint") else regime.backend)
         raise QllmError(f"{library} cannot {deed} {regime.name}{whence} ({_told(error)}){advice}") from error
+
+
+def _origin(regime: Regime, artifact: Path) -> tuple[str, str]:
+    """Where a quantized model lies, and what to do if it is damaged."""
+    if regime.backend.startswith("checkpoint"):
+        return f" from {folder_of(artifact)}", "; if it is damaged, save or fetch it again: it is not made here"
+    return f" from {artifact}", "; if it is damaged, delete it: it is made again"
 
 
 def _told(error: Exception) -> str:

@@ -18,7 +18,7 @@ from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.models import source
 from pytest_qllm.models.loader import unchecked
 from pytest_qllm.quiet import quiet
-from pytest_qllm.regimes import gguf_file
+from pytest_qllm.regimes import checkpoint, gguf_file
 from pytest_qllm.regimes.backends import engine_backend
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.regimes.size import at_sixteen_bits, folder_of
@@ -293,6 +293,11 @@ def unreal(regime: Regime, device: str) -> str:
     if regime.library == "compressed_tensors":
         return (
             f"{regime.name} is simulated here: transformers makes plain matrices of its weights, its kernels are vLLM's"
+        )
+    if checkpoint.dequantized(regime, device):
+        return (
+            f"{regime.name} is computed with dense weights here: transformers dequantizes {regime.method} on {device}, "
+            "and no kernel multiplies its quantized weights"
         )
     if regime.kv:
         return f"{regime.name} quantizes its cache, which is read through transformers here and not by a kernel"

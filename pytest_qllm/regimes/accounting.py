@@ -11,9 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_qllm.regimes.size import NAME, Size
-
-LAYERS = "layers.json"
+from pytest_qllm.regimes.size import LAYERS, NAME, Size
 
 PLAIN_BITS = 16
 """What is not quantized is kept in FP16."""

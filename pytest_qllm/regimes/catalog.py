@@ -182,6 +182,8 @@ class RegimeCatalog:
         named = self._by_name.get(base)
         if named is not None and not extras.calibration:
             return extras.applied(named)
+        if named is not None and "calibration" in named.options:
+            return extras.applied(spec.recalibrated(named, extras.calibration))
         regime = spec.parametrized(base, self.methods, extras.calibration)
         if regime is None and named is not None:
             raise QllmError(f"regime {text!r}: {named.method} needs no calibration; leave calibration= out")

@@ -8,15 +8,16 @@ a GGUF file's own header.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.models import source
 from pytest_qllm.regimes import gguf_file
-from pytest_qllm.regimes.regime import Regime
+from pytest_qllm.regimes.regime import Regime, installed
 
 Config = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ class Description:
         weight_only: whether activations stay as they are.
         group_size: weights that share a scale; None for a whole row or more.
         symmetric: None where the configuration does not say.
+        device: as in ``Regime``.
         unpacked: whether each code takes a byte on disk, whatever its width: then the file's size tells no width.
     """
 
@@ -45,11 +47,14 @@ class Description:
     weight_only: bool = True
     group_size: int | None = None
     symmetric: bool | None = None
+    device: str = ""
     unpacked: bool = False
 
 
 READABLE = ("gptqmodel", "bitsandbytes", "compressed_tensors")
 """Libraries whose weights are read back without their kernels."""
+
+_PICKLES = (".bin", ".pt", ".pth")
 
 QUANTO_MAP = "quanto_qmap.json"
 """What optimum-quanto saves beside a checkpoint of its own, whose weights are read back, too: of each quantized layer,
@@ -57,7 +62,7 @@ the types of weights and activations."""
 
 
 def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False) -> Regime:
-    """The regime of a quantized checkpoint: a directory, a GGUF file, or a hub id.
+    """The regime of a quantized checkpoint: a directory, a GGUF file or a directory with one model of these, a hub id.
 
     Of a hub's checkpoint only the configuration is fetched here.
 
@@ -69,9 +74,19 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
     if path.suffix == ".gguf" and path.is_file():
         return _of_gguf(name, path.resolve())
     local = path.is_dir()
-    if not local and not source.HUB_ID.fullmatch(where):
+    if path.is_file():
+        what = "a pickle, which is never read" if path.suffix in _PICKLES else "a single file"
+        raise QllmError(f"{name}={where} is {what}; expected the directory that has its config.json, or a GGUF file")
+    if not local and (not source.HUB_ID.fullmatch(where) or path.suffix in (".gguf", ".safetensors")):
         raise QllmError(f"{name}={where}: there is no such directory, GGUF file or hub id; give a quantized checkpoint")
+    if local and not (path / "config.json").is_file() and any(path.glob("*.gguf")):
+        return _of_gguf(name, gguf_file.files(path.resolve())[0])
     folder = path.resolve() if local else source.from_hub(where, ["*.json"])
+    if not local and not (folder / "config.json").is_file():
+        raise QllmError(
+            f"{name}={where}: it has no config.json on the hub, as repositories of GGUF files have none; fetch the "
+            f"file (hf download {where} FILE.gguf) and give its path"
+        )
     config = _object(folder / "config.json", name)
     if local:
         _check_files(name, folder)  # first: what hqq saves says nothing in config.json, and is pickled
@@ -87,7 +102,17 @@ def regime(name: str, where: str, root: Path = Path(), *, trusted: bool = False)
         options["symmetric"] = found.symmetric
     readable = found.library in READABLE or (folder / QUANTO_MAP).is_file()
     backend = "checkpoint" if found.weight_only and readable else "checkpoint:Exact"
-    return Regime(name, found.method, found.bits, backend, found.library, found.extra, found.weight_only, options)
+    return Regime(
+        name,
+        found.method,
+        found.bits,
+        backend,
+        found.library,
+        found.extra,
+        found.weight_only,
+        options,
+        device=found.device,
+    )
 
 
 def fetched(regime: Regime) -> Path:
@@ -131,7 +156,8 @@ def describe(config: Config, path: Path) -> Description:
         return _of_quanto_map(_object(path / QUANTO_MAP, str(path)))
     if not isinstance(quantization, Mapping):
         raise QllmError(
-            f"{path} is not quantized: its config.json has no quantization_config; give the FP16 model to --qllm-model"
+            f"{path} is not quantized: its config.json has no quantization_config; give the FP16 model to "
+            "--qllm-model, and a GGUF file by its own path"
         )
     method = str(quantization.get("quant_method", "")).lower()
     reader = _READERS.get(method)
@@ -141,10 +167,30 @@ def describe(config: Config, path: Path) -> Description:
         )
     try:
         return reader(quantization)
+    except QllmError as error:
+        raise QllmError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise QllmError(
             f"{path}: its quantization_config of {method} cannot be read ({type(error).__name__}: {error})"
         ) from error
+
+
+def dequantized(regime: Regime, device: str) -> bool:
+    """Whether transformers makes dense weights of the checkpoint as it loads it, so that no kernel is its own.
+
+    Its quantizers of FP8 and MXFP4 do so, with no more than a warning, where the machine lacks what their kernels need.
+    """
+    if regime.backend != "checkpoint:Exact":
+        return False
+    if regime.method in ("FP8", "MXFP8"):
+        return not (device.startswith("cuda") and _multiplies_fp8(device))
+    return regime.method == "MXFP4" and not installed("triton")
+
+
+def _multiplies_fp8(device: str) -> bool:
+    import torch
+
+    return torch.cuda.get_device_capability(device) >= (8, 9)
 
 
 def check_fits(name: str, path: Path, model: Path) -> None:
@@ -172,7 +218,7 @@ def _of_gguf(name: str, path: Path) -> Regime:
 
 def _check_files(name: str, path: Path) -> None:
     if not any(path.glob("*.safetensors")):
-        pickled = next((file.name for kind in ("*.bin", "*.pt", "*.pth") for file in sorted(path.glob(kind))), None)
+        pickled = next((file.name for kind in _PICKLES for file in sorted(path.glob(f"*{kind}"))), None)
         why = f"only pickled weights ({pickled}), which are never read" if pickled else "no *.safetensors"
         raise QllmError(f"{name}={path} has {why}; save the checkpoint with safetensors")
 
@@ -200,6 +246,11 @@ def _of_bitsandbytes(config: Config) -> Description:
 
 def _of_compressed_tensors(config: Config) -> Description:
     groups = config["config_groups"]
+    if any(_has_packed_zero_points(config, group) for group in groups.values()):
+        raise QllmError(
+            "transformers 5.23 cannot load the packed zero points of compressed-tensors (format pack-quantized, "
+            "symmetric false); expected symmetric weights, so quantize with symmetric: true"
+        )
     weights = [group["weights"] for group in groups.values()]
     bits = min(int(one["num_bits"]) for one in weights)
     narrowest = next(one for one in weights if int(one["num_bits"]) == bits)
@@ -218,35 +269,67 @@ def _of_compressed_tensors(config: Config) -> Description:
     )
 
 
+def _has_packed_zero_points(config: Config, group: Config) -> bool:
+    packing = group.get("format") or config.get("format")
+    return packing == "pack-quantized" and group["weights"].get("symmetric") is False
+
+
 def _of_torchao(config: Config) -> Description:
+    """By the class of the configuration and its fields, as ``torchao.core.config.config_to_dict`` writes them."""
     given = config["quant_type"]
     given = given.get("default", given) if isinstance(given, Mapping) else given
-    kind = given if isinstance(given, str) else str(given["_type"])
-    data = {} if isinstance(given, str) else given.get("_data", {})
+    if isinstance(given, str):  # torchao's older names, such as int4_weight_only
+        return _of_torchao_kind(given, {})
+    return _of_torchao_kind(str(given["_type"]), given.get("_data") or {})
+
+
+def _of_torchao_kind(kind: str, data: Config) -> Description:
+    parts = data.get("fqn_to_config") or data.get("module_fqn_to_config")
+    if parts:  # by layers' names, None for those that stay as they are
+        found = [_of_torchao_kind(str(part["_type"]), part.get("_data") or {}) for part in parts.values() if part]
+        return replace(
+            min(found, key=lambda part: part.bits),
+            weight_only=all(part.weight_only for part in found),
+            unpacked=any(part.unpacked for part in found),
+        )
     name = kind.removesuffix("Config").lower().replace("_", "")
-    activations = "dynamic" in name or "static" in name
-    group = data.get("group_size")
-    if name.startswith("intx"):
-        dtype = data["weight_dtype"]
-        bits = int(str(dtype["_data"] if isinstance(dtype, Mapping) else dtype).rpartition("int")[2])
-        granularity = data.get("granularity") or {}
-        group = (granularity.get("_data") or {}).get("group_size") if isinstance(granularity, Mapping) else group
-    elif "int4weight" in name or "int4wo" in name:
-        bits = 4
-    else:
-        bits = 4 if "uint4" in name else 8
-    method = f"{'FP8' if name.startswith('float8') else f'INT{bits}'} (torchao)"
+    dtype, bits = _torchao_weight(kind, name, data)
+    granularity = data.get("granularity") or data.get("weight_granularity")
+    inner = granularity.get("_data") if isinstance(granularity, Mapping) else None
     packing = data.get("intx_packing_format")
-    unpacked = isinstance(packing, Mapping) and str(packing.get("_data", "")).startswith("UNPACKED")
     return Description(
-        method, bits, "torchao", "torchao", weight_only=not activations, group_size=group, unpacked=unpacked
+        f"{dtype}{bits} (torchao)",
+        bits,
+        "torchao",
+        "torchao",
+        weight_only="activation" not in name,
+        group_size=(inner or {}).get("group_size") or data.get("group_size"),
+        unpacked=isinstance(packing, Mapping) and str(packing.get("_data", "")).startswith("UNPACKED"),
     )
 
 
+def _torchao_weight(kind: str, name: str, data: Config) -> tuple[str, int]:
+    """INT or FP, and the width of a weight: from a field where there is one, else from the class's name."""
+    if "bit_width" in data:
+        return "INT", int(data["bit_width"])
+    dtype = data.get("weight_dtype", data.get("dtype"))
+    dtype = dtype.get("_data") if isinstance(dtype, Mapping) else dtype
+    # The weights' type is the last one of a name: Float8DynamicActivationInt4Weight.
+    found = re.match(r"(?:torch\.)?u?(int|float)(\d+)", str(dtype)) if dtype else None
+    found = found or re.search(r"(int|float|fp)(\d+)(?:semisparse)?w(?:eight|o)", name)
+    if found is None:
+        raise QllmError(
+            f"torchao's {kind} does not say how wide a weight is; expected a configuration with the weights' type in "
+            "its name or in weight_dtype, such as Int4WeightOnlyConfig"
+        )
+    return "INT" if found[1] == "int" else "FP", int(found[2])
+
+
 def _of_hqq(config: Config) -> Description:
-    inner = config.get("quant_config", config)
-    inner = inner.get("weight_quant_params") or next(iter(inner.values()))["weight_quant_params"]
-    return _grouped("HQQ", int(inner["nbits"]), inner.get("group_size"), False, "hqq", "hqq")
+    raise QllmError(
+        "transformers 5.23 loads no checkpoint of hqq: its quantizer does not read saved codes; choose the regime "
+        "hqq-4bit or another width, which is made of the FP16 model"
+    )
 
 
 def _of_quanto(config: Config) -> Description:
@@ -267,10 +350,21 @@ def _of_fp8(config: Config) -> Description:
     return Description("FP8", 8, weight_only=False, group_size=None if not block else int(block[0]) * int(block[1]))
 
 
-def _of_width(method: str, bits: int | None = None) -> Callable[[Config], Description]:
+def _of_fbgemm(config: Config) -> Description:
+    return replace(_of_fp8(config), library="fbgemm_gpu", device="cuda")
+
+
+def _of_nvfp4(config: Config) -> Description:
+    raise QllmError(
+        "transformers 5.23 loads no checkpoint of nvfp4: it only quantizes to it as it loads a dense one; expected one "
+        "that compressed-tensors saved"
+    )
+
+
+def _of_width(method: str, library: str, bits: int | None = None, device: str = "") -> Callable[[Config], Description]:
     def read(config: Config) -> Description:
         width = int(config["bits"]) if bits is None else bits
-        return _grouped(method, width, config.get("group_size"), None, "", "")
+        return replace(_grouped(method, width, config.get("group_size"), None, library, ""), device=device)
 
     return read
 
@@ -285,13 +379,14 @@ _READERS: dict[str, Callable[[Config], Description]] = {
     "hqq": _of_hqq,
     "quanto": _of_quanto,
     "fp8": _of_fp8,
-    "fbgemm_fp8": _of_fp8,
-    "eetq": _of_width("EETQ", 8),
-    "higgs": _of_width("HIGGS"),
-    "spqr": _of_width("SpQR"),
-    "mxfp4": _of_width("MXFP4", 4),
-    "mxfp8": _of_width("MXFP8", 8),
-    "nvfp4": _of_width("NVFP4", 4),
+    "fbgemm_fp8": _of_fbgemm,
+    # Which module each needs, and which device, is by transformers' quantizer of its name.
+    "eetq": _of_width("EETQ", "kernels", 8, "cuda"),
+    "higgs": _of_width("HIGGS", "flute", device="cuda"),
+    "spqr": _of_width("SpQR", "spqr_quant", device="cuda"),
+    "mxfp4": _of_width("MXFP4", "kernels", 4),
+    "mxfp8": _of_width("MXFP8", "", 8),
+    "nvfp4": _of_nvfp4,
 }
 
 

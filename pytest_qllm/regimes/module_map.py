@@ -9,14 +9,12 @@ The first expression that is found in a layer's name decides; layers without any
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
 from pytest_qllm.errors import QllmError
-from pytest_qllm.regimes.regime import BASELINE, Regime
+from pytest_qllm.regimes.regime import BASELINE, Regime, installed, version_of
 from pytest_qllm.regimes.spec import KV_WIDTHS, check_name, patterns
 
 BACKEND = "modules"
@@ -126,7 +124,7 @@ def _calibration(parts: list[Regime], place: str) -> Any | None:
 
 def _content(part: Regime) -> dict[str, Any]:
     """What makes the part, as JSON; with its library's version, on which the weights hang."""
-    is_here = part.library and importlib.util.find_spec(part.library) is not None
+    is_here = part.library and installed(part.library)
     return {
         "name": part.name,
         "method": part.method,
@@ -135,5 +133,5 @@ def _content(part: Regime) -> dict[str, Any]:
         "library": part.library,
         "extra": part.extra,
         "options": dict(part.options),
-        "version": importlib.metadata.version(part.library) if is_here else "",
+        "version": version_of(part.library) if is_here else "",
     }

@@ -19,6 +19,9 @@ KV = 1
 DENSE = 2
 """Part of the store's key of scores and kernels: counted up with every change of how dense weights are read."""
 
+_PACKAGES = {"flute": "flute-kernel"}
+"""Distributions of modules that no extra installs, where they have another name."""
+
 SIMULATED = 1
 """Part of the store's key: counted up with every change that changes the weights or the account of a simulated method
 of this package, as another version of a library does."""
@@ -86,11 +89,12 @@ class Regime:
     def missing(self) -> str | None:
         """The command that installs what this regime lacks here, or None where all is there."""
         for library, extra in (("torch", "model"), (self.library, self.extra)):
-            if library and not _installed(library):
-                return f"pip install 'pytest-qllm[{extra}]'" if extra else f"pip install {library}"
-        if self.adapter and not _installed("peft"):
+            if library and not installed(library):
+                package = f"'pytest-qllm[{extra}]'" if extra else _PACKAGES.get(library, library)
+                return f"pip install {package}"
+        if self.adapter and not installed("peft"):
             return "pip install 'pytest-qllm[lora]'"
-        if self.kv and not _installed(self.kv_library):
+        if self.kv and not installed(self.kv_library):
             return "pip install 'pytest-qllm[kv]'"
         return None
 
@@ -114,7 +118,8 @@ class Regime:
         }
 
 
-def _installed(library: str) -> bool:
+def installed(library: str) -> bool:
+    """Whether a module can be imported, or a part of a package; without importing it."""
     try:
         return importlib.util.find_spec(library) is not None
     except ModuleNotFoundError:  # of the package that it is a part of

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-VERSION = 1
+VERSION = 2
 """Part of the store's key."""
 
 NAME = "size.json"
 """Where a backend that saves no quantized tensors (a simulated one) leaves its own account."""
+
+LAYERS = "layers.json"
+"""Where it leaves the same by layer, with the share of outliers."""
 
 POINTER = "checkpoint.json"
 """Says where a checkpoint is that is no artifact of ours."""
@@ -35,14 +38,17 @@ class Size:
             were left in FP16; embeddings and output head are no layers.
         model_bits_per_weight: mean over everything, embeddings, head and norms too.
         bytes: of all tensors.
+        outlier_share: of the quantized weights, those that are kept in FP16; None where there are none, or the artifact
+            does not tell.
     """
 
     bits_per_weight: float
     model_bits_per_weight: float
     bytes: int
+    outlier_share: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> Size | None:
@@ -57,11 +63,16 @@ def of_artifact(artifact: Path, weights: Mapping[str, int], parameters: int) -> 
         parameters: of the whole FP16 model.
     """
     if (artifact / NAME).is_file():
-        return Size(**json.loads((artifact / NAME).read_text()))
+        return Size(**json.loads((artifact / NAME).read_text()), outlier_share=_outlier_share(artifact))
     bits, everything = stored(artifact, weights)
     if not all(bits.values()) or all(bits[name] >= 16 * count for name, count in weights.items()):
         return None
     return Size(sum(bits.values()) / sum(weights.values()), everything / parameters, everything // 8)
+
+
+def _outlier_share(artifact: Path) -> float | None:
+    file = artifact / LAYERS
+    return json.loads(file.read_text())["outlier_share"] or None if file.is_file() else None
 
 
 def stored(artifact: Path, names: Iterable[str]) -> tuple[dict[str, int], int]:

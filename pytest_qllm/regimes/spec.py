@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.regimes.method import Method
@@ -82,6 +83,22 @@ def parametrized(text: str, methods: Mapping[str, Method], calibration: str = ""
         symmetric=found["grid"] == "sym" if found["grid"] else None,
         calibration=calibration,
     )
+
+
+def recalibrated(regime: Regime, calibration: str) -> Regime:
+    """A calibrated regime with other texts, and so a map's parts; named as ``parametrized`` names a spec."""
+    options = _with_corpus(regime.options, calibration)
+    if "parts" in options:
+        options["parts"] = [
+            {**part, "options": _with_corpus(part["options"], calibration)} for part in options["parts"]
+        ]
+    return replace(regime, name=f"{regime.name}+calibration={_stem(calibration)}", options=options)
+
+
+def _with_corpus(options: Mapping[str, Any], corpus: str) -> dict[str, Any]:
+    if "calibration" not in options:
+        return dict(options)
+    return {**options, "calibration": {**options["calibration"], "corpus": corpus}}
 
 
 _TABLE = {

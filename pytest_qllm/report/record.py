@@ -30,7 +30,8 @@ class Record:
         scores: of the single items (``items.Scores``), which go into a file of their own.
         texts: their prompts and answers (``texts.Texts``, packed), which go into another.
         pooled: of a whole dimension: the benchmarks that it was judged on (``pool.Pool``).
-        size: of the regime: ``bits_per_weight``, ``model_bits_per_weight``, ``bytes``; None where it is not known.
+        size: of the regime: ``bits_per_weight``, ``model_bits_per_weight``, ``bytes``, and ``outlier_share`` where
+            weights are kept in FP16; None where it is not known.
         rerun: the command that runs this test again.
     """
 

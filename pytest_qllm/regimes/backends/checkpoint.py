@@ -48,7 +48,9 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
         return gptqmodel.load_checkpoint(path, dtype, device)
     if (path / checkpoint.QUANTO_MAP).is_file():
         return quanto.load_checkpoint(path, dtype, device)
-    return _by_transformers(path, dtype, device, trusted)
+    model = _by_transformers(path, dtype, device, trusted)
+    _compute_in(dtype, model, method)
+    return model
 
 
 def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
@@ -94,6 +96,18 @@ class Gguf:
 def _pointed(artifact: Path) -> tuple[Path, bool]:
     content = json.loads((artifact / POINTER).read_text())
     return Path(content["path"]), bool(content["trusted"])
+
+
+def _compute_in(dtype: torch.dtype, model: PreTrainedModel, method: str) -> None:
+    """Bring what transformers leaves in the dtype of the file into the one that is computed in: else it cannot run."""
+    if method in ("fp8", "mxfp8", "mxfp4") and all(one.dtype.itemsize > 1 for one in model.parameters()):
+        model.to(dtype)  # dequantized, embeddings and norms not
+    if method == "torchao":
+        from torchao.quantization import IntxUnpackedToInt8Tensor
+
+        for module in model.modules():
+            if isinstance(getattr(module, "weight", None), IntxUnpackedToInt8Tensor):
+                module.to(dtype)
 
 
 def _method(path: Path) -> str:

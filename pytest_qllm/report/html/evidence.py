@@ -68,6 +68,8 @@ def _evidence(record: Record) -> Iterator[tuple[str, str]]:
     yield "limit of tokens", record.limit_line()
     yield "pooled", record.pooled_line()
     yield "fidelity", record.fidelity_line()
+    if record.size and "outlier_share" in record.size:
+        yield "outliers", f"{100 * record.size['outlier_share']:.2g} % of the quantized weights are kept in FP16"
     if record.noise is not None:
         yield "noise floor", _noise(record, record.noise)
     if record.trend is not None:

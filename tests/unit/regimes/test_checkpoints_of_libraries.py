@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 import tiny_llama
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, TorchAoConfig
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.models.loader import load_dense
@@ -92,6 +94,47 @@ def _logits(regime: Regime, model: Path, folder: Path) -> tuple[torch.Tensor, to
     with torch.inference_mode():
         original, exact, dense = (one(input_ids=ids).logits.float() for one in models)
     return original, exact, dense
+
+
+def test_torchao_s_small_integers_run_in_another_dtype_than_the_file_s(model: Path, tmp_path: Path) -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+    config = quantization.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=quantization.PerGroup(32))
+    made = AutoModelForCausalLM.from_pretrained(
+        model, dtype=torch.float16, quantization_config=TorchAoConfig(quantization.FqnToConfig({"_default": config}))
+    )
+    made.save_pretrained(tmp_path / "theirs")
+    found = RegimeCatalog().get(f"mine={tmp_path / 'theirs'}")
+    assert (found.method, found.bits, found.options["group_size"]) == ("INT4 (torchao)", 4, 32)
+    (tmp_path / "artifact").mkdir()
+    backend(found).build(found, model, [], 0, tmp_path / "artifact")
+    loaded = backend(found).load(tmp_path / "artifact", torch.bfloat16, "cpu")
+    with torch.inference_mode():
+        assert loaded(input_ids=torch.arange(3, 33)[None]).logits.isfinite().all()
+
+
+def test_fp8_is_dense_weights_in_the_compute_dtype_on_a_cpu(model: Path, tmp_path: Path) -> None:
+    """As transformers writes it with ``FineGrainedFP8Config``, which it does on a GPU only."""
+    theirs = shutil.copytree(model, tmp_path / "theirs")
+    tensors = {}
+    for name, weight in load_file(model / "model.safetensors").items():
+        tensors[name] = weight
+        if "_proj." in name:
+            scale = weight.float().abs().max() / torch.finfo(torch.float8_e4m3fn).max
+            tensors[name] = (weight.float() / scale).to(torch.float8_e4m3fn)
+            tensors[f"{name}_scale_inv"] = scale.reshape(1, 1)
+    save_file(tensors, theirs / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((model / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    (theirs / "config.json").write_text(json.dumps(config))
+    found = RegimeCatalog().get(f"mine={theirs}")
+    (tmp_path / "artifact").mkdir()
+    backend(found).build(found, model, [], 0, tmp_path / "artifact")
+    ids = torch.arange(3, 33)[None]
+    loaded = backend(found).load(tmp_path / "artifact", torch.float32, "cpu")
+    with torch.inference_mode():
+        original, got = (one(input_ids=ids).logits for one in (load_dense(model, torch.float32, "cpu"), loaded))
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert 1e-3 < (got - original).abs().mean() / original.std() < 0.1
 
 
 def test_what_hqq_saves_is_a_pickle(model: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tiny_llama import TEXTS, write  # noqa: E402
 from pytest_qllm.errors import QllmError  # noqa: E402
 from pytest_qllm.regimes.backends import backend  # noqa: E402
 from pytest_qllm.regimes.catalog import RegimeCatalog  # noqa: E402
-from pytest_qllm.regimes.regime import Regime  # noqa: E402
+from pytest_qllm.regimes.regime import Regime, version_of  # noqa: E402
 from pytest_qllm.regimes.size import stored  # noqa: E402
 from pytest_qllm.store import digest  # noqa: E402
 
@@ -43,6 +43,19 @@ def test_the_calibration_of_the_parts_is_that_of_the_whole():
         == (gptq.options["calibration"])
     )
     assert "calibration" not in mapped({"down_proj": "rtn-4bit"}).options
+
+
+def test_a_part_whose_library_s_package_is_absent_is_what_the_map_lacks():
+    part = Regime("theirs", "Theirs", 4, "their.backend", "nowhere.to_be_found", "theirs")
+    regime = RegimeCatalog([part], tables={"mixed": {"modules": {"down_proj": "theirs"}}}).get("mixed")
+    assert regime.options["parts"][0]["version"] == ""
+    assert regime.missing() == "pip install 'pytest-qllm[theirs]'"
+
+
+def test_a_part_s_version_is_its_distribution_s():
+    pytest.importorskip("optimum.quanto")
+    (part,) = mapped({"down_proj": "quanto-int4"}).options["parts"]
+    assert part["version"] == version_of("optimum.quanto")
 
 
 def test_adapter_and_cache_belong_to_the_whole():

@@ -20,6 +20,7 @@ from pytest_qllm.regimes import sequential  # noqa: E402
 from pytest_qllm.regimes.backends import backend  # noqa: E402
 from pytest_qllm.regimes.catalog import BUILTIN, RegimeCatalog  # noqa: E402
 from pytest_qllm.regimes.regime import Regime  # noqa: E402
+from pytest_qllm.regimes.size import of_artifact  # noqa: E402
 
 NAMES = ("rtn-3bit-g32", "rtn-3bit-g16-sym", "nested-4bit-g32", "spqr-3bit-g8", "slim-2bit-g16")
 
@@ -203,11 +204,18 @@ def test_matrices_that_are_kept_count_with_16_bits(model, tmp_path):
 
 
 def test_outliers_are_told(model, tmp_path):
-    size = json.loads((made(regime_of("spqr-2bit-g16"), model, tmp_path / "artifact") / "layers.json").read_text())
+    artifact = made(regime_of("spqr-2bit-g16"), model, tmp_path / "artifact")
+    size = json.loads((artifact / "layers.json").read_text())
     assert 0.01 < size["outlier_share"] < 0.5
     outliers = sum(layer["outliers"] for layer in size["layers"].values())
     count = sum(layer["weights"] for layer in size["layers"].values())
     assert size["outlier_share"] == outliers / count
+    assert of_artifact(artifact, {}, 0).to_json()["outlier_share"] == outliers / count
+
+
+def test_no_outliers_are_no_share(model, tmp_path):
+    artifact = made(regime_of("rtn-4bit-g16"), model, tmp_path / "artifact")
+    assert "outlier_share" not in of_artifact(artifact, {}, 0).to_json()
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,21 @@ def test_a_calibration_file_is_relative_to_the_root(tmp_path: Path) -> None:
     assert found.name == "gptq-4bit+calibration=mine"
 
 
+@pytest.mark.parametrize("name", ["ct-smoothquant-w8a8", "quanto-w8a8", "spqr-2bit-no-outliers", "mine", "gptq-4bit"])
+def test_a_calibrated_name_takes_other_texts(name: str) -> None:
+    catalog = RegimeCatalog(tables={"mine": {"method": "gptq", "bits": 3, "group_size": 32}})
+    usual, other = catalog.get(name), catalog.get(f"{name}+calibration=code+kv=int4")
+    assert (other.name, other.kv) == (f"{name}+calibration=code+kv=int4", "int4")
+    assert other.options == {**usual.options, "calibration": {**usual.options["calibration"], "corpus": "code"}}
+
+
+def test_a_map_s_parts_take_other_texts_together() -> None:
+    catalog = RegimeCatalog(tables={"mixed": {"modules": {"down_proj": "gptq-4bit", "up_proj": "rtn-4bit"}}})
+    options = catalog.get("mixed+calibration=code").options
+    calibrated = [part["options"].get("calibration", {}).get("corpus") for part in options["parts"]]
+    assert (options["calibration"]["corpus"], calibrated) == ("code", ["code", None])
+
+
 def test_a_table_makes_a_regime_of_every_parameter() -> None:
     table = {"method": "toy", "bits": 4, "group_size": 32, "symmetric": False, "keep": ["lm_head"], "kv": "int8"}
     found = RegimeCatalog([TOY], {"mine": {**table, "options": {"act": True}}}).get("mine")
