@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.quiet import quiet
-from pytest_qllm.regimes import checkpoint
+from pytest_qllm.regimes import checkpoint, recognition
 from pytest_qllm.regimes.backends import bitsandbytes, gptqmodel, llama_cpp, quanto
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.regimes.size import POINTER, Size
@@ -46,7 +46,7 @@ def load(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
         return bitsandbytes.load(path, dtype, device)
     if method in ("gptq", "awq"):
         return gptqmodel.load_checkpoint(path, dtype, device)
-    if (path / checkpoint.QUANTO_MAP).is_file():
+    if (path / recognition.QUANTO_MAP).is_file():
         return quanto.load_checkpoint(path, dtype, device)
     model = _by_transformers(path, dtype, device, trusted)
     _compute_in(dtype, model, method)
@@ -61,7 +61,7 @@ def dense(artifact: Path, dtype: torch.dtype, device: str) -> PreTrainedModel:
         return bitsandbytes.dense(path, dtype, device)
     if method in ("gptq", "awq"):
         return gptqmodel.dense_checkpoint(path, dtype, device)
-    if (path / checkpoint.QUANTO_MAP).is_file():
+    if (path / recognition.QUANTO_MAP).is_file():
         return quanto.dense_checkpoint(path, dtype, device)
     from transformers import CompressedTensorsConfig
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_qllm.errors import QllmError
 from pytest_qllm.quiet import quiet
-from pytest_qllm.regimes.checkpoint import QUANTO_MAP
 from pytest_qllm.regimes.method import Method
+from pytest_qllm.regimes.recognition import QUANTO_MAP
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.store import digest
 
