@@ -23,7 +23,8 @@ def test_every_built_in_benchmark_has_tolerances_without_a_word_of_the_user():
     named = {kind: {name for name, one in kinds.items() if one == kind} for kind in kinds.values()}
     assert set(named) == set(DEFAULTS) - {"prob", "pooled"}
     assert named["perplexity"] == {"story_perplexity", "wikitext2", "c4", "ptb"}
-    assert named["graded"] == {"cnn_dailymail", "xsum", "truthfulqa_mc2", "mt_bench"}
+    assert named["graded"] == {"cnn_dailymail", "xsum", "truthfulqa_mc2"}
+    assert named["judged"] == {"mt_bench"}
     assert named["corpus"] == {"flores_en_zh", "flores_zh_en"}
     assert named["bias"] == {"bbq_bias_ambig", "bbq_bias_disambig"}
 

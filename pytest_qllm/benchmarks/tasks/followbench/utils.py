@@ -68,12 +68,12 @@ def process_results(document: Row, results: list[str]) -> dict[str, Any]:
 
 
 def consistent_levels(places: Iterable[tuple[str, int, bool]]) -> float:
-    """CSL: how many levels from the first on an example satisfies without a gap, as a mean over examples (0 to 5)."""
+    """CSL over 5: which share of the levels an example satisfies from the first on, as a mean over examples."""
     counts = [
         next((level for level, (*_, satisfied) in enumerate(group) if not satisfied), LEVELS)
         for _, group in groupby(sorted(places), key=lambda place: place[0])
     ]
-    return sum(counts) / len(counts)
+    return sum(counts) / len(counts) / LEVELS
 
 
 def _examples(rows: Iterable[Row]) -> Iterator[list[Row]]:
