@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
 from pytest_qllm.benchmarks.data.forms import followbench
 from pytest_qllm.benchmarks.followbench import question, satisfied
+from pytest_qllm.benchmarks.tasks.followbench import utils
 from pytest_qllm.benchmarks.tasks.followbench.rules import is_by_rule, is_satisfied
 from pytest_qllm.benchmarks.tasks.followbench.utils import consistent_levels, documents, process_results
 from pytest_qllm.verdict.kinds import Kind
@@ -138,6 +142,21 @@ def test_without_a_rule_lm_eval_scores_nothing():
     assert process_results(first, ["an answer"]) == {}
     (first, *_) = documents(rows("mixed", "arxiv"))
     assert process_results(first, [WE]) == {"hsr": 1.0, "ssr": 1.0, "csl": ("mixed 7", 1, True)}
+
+
+def test_the_folder_stands_by_itself(tmp_path):
+    """As in lm-eval's own tree."""
+    copy = tmp_path / "followbench"
+    shutil.copytree(Path(utils.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import sys; sys.modules['pytest_qllm'] = None; "
+        "from lm_eval.tasks._yaml_loader import load_yaml; "
+        f"task = load_yaml({str(copy / 'followbench_rules.yaml')!r}); "
+        "document = dict(kind='mixed', source='arxiv', example=7, level=1, target='', by_rule=True); "
+        f"assert task['process_results'](document, [{WE!r}])['hsr'] == 1"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_consistent_levels():
