@@ -153,7 +153,7 @@ class Gate:
         prepared, items = self._prepare(question)
         if goes_ahead and not question.design.is_fixed and self.laboratory.keeps_baseline:
             items = items[: question.benchmark.chunk]
-        measurement = self.laboratory.measure(self.baseline, prepared, items)
+        measurement = self._measure(self.baseline, question, prepared, items)
         sample = measurement.sample(question.metric)
         record = self._record(self.baseline, question, sample, measurement.provenance)
         record = self._itemized(record, question, sample, None)
@@ -186,7 +186,7 @@ class Gate:
             """The baseline goes ahead; where it cannot carry a verdict so far, the candidate is not measured."""
             nonlocal record
             first = items[: look.items]
-            measured = laboratory.measure(self.baseline, prepared, first)
+            measured = self._measure(self.baseline, question, prepared, first)
             baseline = measured.sample(question.metric)
             record = self._record(regime, question, baseline, laboratory.provenance(regime, prepared))
             noise = laboratory.noise(prepared, first, question.metric)
@@ -201,7 +201,7 @@ class Gate:
             if noise.floor > question.kind.none and question.tolerance <= noise.floor:
                 reason = f"the tolerance is smaller than the noise floor of {record.amount(noise.floor)}: {_NOISE}"
                 return Verdict(Outcome.INCONCLUSIVE, question.tolerance, None, reason)
-            other = laboratory.measure(regime, prepared, first)
+            other = self._measure(regime, question, prepared, first)
             reason = _hindrance(question, measured, other, look.alpha)
             if reason is not None:
                 return Verdict(Outcome.INCONCLUSIVE, question.tolerance, None, reason)
@@ -264,6 +264,15 @@ class Gate:
         """
         figures, provenance = kernel.probe(self.laboratory, regime)
         return KernelRecord(self.model, regime.name, regime.method, regime.bits, figures, provenance)
+
+    def _measure(
+        self, regime: Regime, question: Question, prepared: LmEvalBenchmark, items: Sequence[Item]
+    ) -> Measurement:
+        """Scores of the items; the store is told of a metric that is not the benchmark's own."""
+        measured = self.laboratory.measure(regime, prepared, items)
+        if question.metric != question.benchmark.metric:
+            self.laboratory.name_subject(regime, prepared, question.metric)
+        return measured
 
     def _prepare(self, question: Question) -> tuple[LmEvalBenchmark, Sequence[Item]]:
         prepared = self.laboratory.benchmark(question.benchmark)

@@ -10,22 +10,23 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pytest_qllm.measurement import ItemScore
-from pytest_qllm.store import Store
+from pytest_qllm.store import Store, digest
 
 _PLACE = "subjects"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose scores a key has.
+    """Whose scores a key has, and one of the metrics that were asked of them.
 
     Attributes:
         model: as the user called it.
         bits: width by which it is judged.
         bytes: of all its tensors, the FP16 checkpoint's at two bytes a weight; None where no artifact tells.
-        metric: the benchmark's own.
+        metric: the one that was asked for.
         kinds: kind of the metrics that the benchmark declares.
         identity: everything that went into the key.
+        own_metric: whether the metric is the benchmark's own.
     """
 
     model: str
@@ -39,30 +40,35 @@ class Subject:
     kind: str
     identity: Mapping[str, Any]
     kinds: Mapping[str, str] = field(default_factory=dict)
+    own_metric: bool = True
 
 
 def note(store: Store, key: str, subject: Subject) -> None:
-    """Say whose scores the key has, unless that is written already."""
+    """Say whose scores the key has, unless that is written already.
+
+    One file for each benchmark and metric: several of them may be scores of the same answers (BBQ's, ROUGE's).
+    """
     content = asdict(subject)
-    known = store.read(_PLACE, key)
+    place = (_PLACE, key, digest([subject.benchmark, subject.metric]))
+    known = store.read(*place)
     if known != content and not (known and content["bytes"] is None and {**known, "bytes": None} == content):
-        store.write(content, _PLACE, key)
+        store.write(content, *place)
 
 
 def subjects(store: Store) -> Iterator[tuple[str, Subject]]:
-    """Every key with its subject, in the order of the keys; what is damaged or of an unknown form is passed over."""
-    for path in sorted((store.root / _PLACE).glob("*.json")):
-        content: Any = store.read(_PLACE, path.stem)
+    """Every key with its subjects, in the order of the keys; what is damaged or of an unknown form is passed over."""
+    for path in sorted((store.root / _PLACE).glob("*/*.json")):
+        content: Any = store.read(_PLACE, path.parent.name, path.stem)
         try:
             subject = Subject(**content)
         except TypeError:
             continue
-        yield path.stem, subject
+        yield path.parent.name, subject
 
 
 def unnamed(store: Store) -> int:
     """How many keys have scores and no subject: an earlier version measured them."""
-    named = {path.stem for path in (store.root / _PLACE).glob("*.json")}
+    named = {path.parent.name for path in (store.root / _PLACE).glob("*/*.json")}
     return sum(path.name not in named for path in (store.root / "measurements").glob("*"))
 
 

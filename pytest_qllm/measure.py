@@ -97,18 +97,20 @@ class Laboratory(Workshop):
             scores += self._chunk(regime, benchmark, key, chunk)
         self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
         scores = benchmark.completed(items, scores)
-        self._name_subject(key, regime, benchmark)
+        self.name_subject(regime, benchmark, benchmark.benchmark.metric)
         return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
 
     def _note(self, key: str, what: str, done: int, total: int) -> None:
         items, seconds = self._paces.get(key, (0, 0.0))
         self.store.progress(what, Count(done, total, items / seconds if seconds else None))
 
-    def _name_subject(self, key: str, regime: Regime, benchmark: LmEvalBenchmark) -> None:
-        """Write beside the scores whose they are; once in a process."""
-        if key in self._named:
+    def name_subject(self, regime: Regime, benchmark: LmEvalBenchmark, metric: str) -> None:
+        """Write beside the scores whose they are, and which metric of theirs is asked for; once in a process."""
+        key = digest(self._identity(regime, benchmark))
+        named = (key, benchmark.benchmark.name, metric)
+        if named in self._named:
             return
-        self._named.add(key)
+        self._named.add(named)
         asked, size = benchmark.benchmark, self.size(regime, make=False)
         is_whole = regime.base.is_baseline and not regime.adapter
         weight = 2 * parameters(self.checkpoint.path) if is_whole else None if size is None else size.bytes
@@ -120,16 +122,17 @@ class Laboratory(Workshop):
             weight,
             asked.name,
             asked.dimension,
-            asked.metric,
-            str(asked.kind_of(asked.metric)),
+            metric,
+            str(asked.kind_of(metric)),
             self._identity(regime, benchmark),
             dict(asked.kinds),
+            metric == asked.metric,
         )
         index.note(self.store, key, subject)
 
     @cached_property
-    def _named(self) -> set[str]:
-        """Keys of which this process has written whose scores they have."""
+    def _named(self) -> set[tuple[str, str, str]]:
+        """Key, benchmark and metric, of which this process has written whose scores they are."""
         return set()
 
     @cached_property

@@ -139,6 +139,10 @@ class Store:
             self.write(known, "fingerprints", key)
         return str(known)
 
+    def place(self, *parts: str) -> Path:
+        """Where a content lies, for a user who wants to delete it."""
+        return self._json(*parts)
+
     def _json(self, *parts: str) -> Path:
         return self.root.joinpath(*parts[:-1], f"{parts[-1]}.json")
 

@@ -64,7 +64,8 @@ class Cell:
 
     Attributes:
         score: as the benchmark has it. Of a regime that was measured on fewer items than its baseline, the baseline's
-            score moved by the paired difference, so that all scores of a column are of the same items.
+            score moved by the paired difference, so that all scores of a column are of the same items; a bias score,
+            which has a sign, stays its own.
         n: items on which it was compared with its baseline; None where that is not known.
         change: against its baseline; None for a baseline, and where single items are not known.
         p_holm: the change's p-value, adjusted for all changes of the sheet.

@@ -32,7 +32,7 @@ _SHORT = 6
 
 @dataclass(frozen=True)
 class _Measured:
-    """One key of the store, and where it belongs in the sheet."""
+    """One metric of a key of the store, and where it belongs in the sheet."""
 
     key: str
     subject: Subject
@@ -47,7 +47,14 @@ class _Measured:
         setting = {name: told.get(name) for name in ("dtype", "device", "engine", "scores")}
         model = digest([told.get("weights"), told.get("tokenizer")])
         regime = digest([told.get("regime"), told.get("kernels")])
-        return cls(key, subject, digest(setting)[:_SHORT], model, regime, digest(told.get("benchmark")))
+        column = digest([told.get("benchmark"), told.get("judge"), subject.benchmark, subject.metric])
+        return cls(key, subject, digest(setting)[:_SHORT], model, regime, column)
+
+    @property
+    def name(self) -> str:
+        """Of its column: the benchmark's, and the metric's where that is not the benchmark's own."""
+        subject = self.subject
+        return subject.benchmark if subject.own_metric else f"{subject.benchmark} {subject.metric}"
 
     @property
     def is_baseline(self) -> bool:
@@ -143,7 +150,7 @@ class _Maker:
         self.store = store
         self.notes: list[str] = []
         self.model_names = self._distinct(chosen, "weights", lambda one: (one.subject.model, one.model))
-        self.columns = self._distinct(chosen, "forms", lambda one: (one.subject.benchmark, one.column))
+        self.columns = self._distinct(chosen, "forms", lambda one: (one.name, one.column))
         self.regimes: dict[tuple[str, str], str] = {}
         for model in self.model_names:
             of_model = [one for one in chosen if one.model == model]
@@ -224,6 +231,10 @@ class _Maker:
             for at, place in enumerate(places)
             if (one := self.measured.get((*place, column))) is not None and (found := index.scores(self.store, one.key))
         }
+        described = self._describe(column, name)
+        if any(described.metric not in item.metrics for found in items.values() for item in found.values()):
+            self.notes.append(f"{name} is left out: its {described.metric} is not stored, but made of the answers anew")
+            return None
         baselines = {place[0]: at for at, place in enumerate(places) if self.measured_baseline(place) and at in items}
         kept = {at: found for at, found in items.items() if places[at][0] in baselines}
         for at in items.keys() - kept.keys():
@@ -233,7 +244,6 @@ class _Maker:
             )
         if not self._are_nested(name, kept, places):
             return None
-        described = self._describe(column, name)
         cells = {}
         for at, found in kept.items():
             base = baselines[places[at][0]]
@@ -263,7 +273,7 @@ class _Maker:
         self, column: Column, baseline: Mapping[str, ItemScore], candidate: Mapping[str, ItemScore] | None
     ) -> tuple[Cell, Sample]:
         assert column.kind is not None
-        metric = corpus_metric(column.metric.partition(",")[0]) if column.kind is Kind.CORPUS else None
+        metric = corpus_metric(column.metric.partition(",")[0]) if column.kind.of_corpus else None
         every = _sample(column, baseline.values())
         own = mean_score(every, column.kind, metric)
         if candidate is None:
@@ -272,6 +282,8 @@ class _Maker:
         before, after = (_sample(column, [side[one] for one in common]) for side in (baseline, candidate))
         change = difference(column.kind, before, after, metric, np.random.default_rng(SEED))
         moved = own * change.effect if column.is_ratio else own + change.effect
+        if column.kind is Kind.BIAS:  # whose change is that of its distance from 0
+            moved = mean_score(after, column.kind, metric)
         return Cell(moved, change.n, change), after
 
     def _note_early(self, cells: Mapping[tuple[int, int], Cell], columns: Sequence[Column]) -> None:

@@ -135,7 +135,10 @@ class Benchmark:
 
     def table_of(self, metric: str) -> str:
         """Which table of tolerances applies to a metric."""
-        return PROB if metric == PROB else str(self.kind_of(metric))
+        if metric == PROB:
+            return PROB
+        kind = self.kind_of(metric)
+        return JUDGED if self.judged and kind is Kind.GRADED else str(kind)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -195,6 +198,10 @@ _BY_NAME = {
 
 BEHIND = {metric: Behind("acc", informative(metric)) for metric in BIAS_METRICS}
 """BBQ's bias scores say nothing of a model that answers at random (its paper, section 5)."""
+
+
+JUDGED = "judged"
+"""The table of what a judge grades: as a ``graded`` score, of fewer items."""
 
 
 def kind_of_metric(metric: str) -> Kind:

@@ -1,7 +1,8 @@
 """FollowBench: how many of its constraints an answer satisfies, by rules where there are some, else by a judge.
 
 Jiang et al., "FollowBench: A Multi-level Fine-grained Constraints Following Benchmark" (arXiv 2310.20410). HSR and SSR
-are means over instructions (its equations 1 and 2), CSL is one over examples (equation 3).
+are means over instructions (its equations 1 and 2), CSL is one over examples (equation 3), here as a share of the five
+levels: what the paper calls 2.5 is 0.5.
 """
 
 from __future__ import annotations
@@ -120,9 +121,9 @@ def satisfied(text: str, level: int) -> tuple[bool, ...] | None:
 
 
 def _with_consistency(items: Sequence[Item], scores: Sequence[ItemScore]) -> list[ItemScore]:
-    """With ``csl``: 5 for each level up to which all are satisfied, else 0.
+    """With ``csl``: 1 for each level up to which all are satisfied, else 0.
 
-    Its mean over an example is that example's CSL; the example, and not the item, is the unit of the statistics.
+    Its mean over an example is that example's CSL over 5; the example, and not the item, is the unit of the statistics.
     """
     rates = {
         (item.document["kind"], item.document["example"], item.document["level"]): score.metrics["hsr"]
@@ -134,6 +135,6 @@ def _with_consistency(items: Sequence[Item], scores: Sequence[ItemScore]) -> lis
         return all(rates[(*example, level)] == 1 for level in range(1, document["level"] + 1))
 
     return [
-        replace(score, metrics={**score.metrics, "csl": LEVELS * float(holds(item.document))})
+        replace(score, metrics={**score.metrics, "csl": float(holds(item.document))})
         for item, score in zip(items, scores, strict=True)
     ]

@@ -205,8 +205,12 @@ class LmEvalBenchmark:
     def _build(self, subset: str) -> Any:
         prepare(self.benchmark.needs, self.benchmark.name, self.source.cache)
         source = self.source.describe(self.benchmark)
-        config = task_file.config_of(self.benchmark, subset, self._splits(subset), source)
-        return task_file.built(self.benchmark, config, source)
+        splits = self._splits(subset)
+        config = task_file.config_of(self.benchmark, subset, splits, source)
+        task = task_file.built(self.benchmark, config, source)
+        if splits is None:
+            self.source.check_loaded(self.benchmark, subset, *task_file.loaded(task))
+        return task
 
     def completed(self, items: Sequence[Item], scores: Sequence[ItemScore]) -> list[ItemScore]:
         """Scores with what the user's own function makes of the answers, which is made anew each time.

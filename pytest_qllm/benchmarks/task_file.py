@@ -105,6 +105,16 @@ def built(benchmark: Benchmark, config: dict[str, Any], source: str) -> Any:
     return task
 
 
+def loaded(task: Any) -> tuple[dict[str, Any], list[str]]:
+    """What a task loaded itself of the splits that are asked or give shots, and what it loads them by."""
+    told = task.config
+    asked = [told.test_split if told.test_split is not None else told.validation_split]
+    if told.num_fewshot:
+        asked.append(told.fewshot_split)
+    splits = {str(name): task.dataset[name] for name in asked if name in task.dataset}
+    return splits, [str(one) for one in (told.dataset_path, told.dataset_name, *asked)]
+
+
 def task_file(task: str) -> Path:
     """A task's file: of lm-eval's (relative to its ``tasks``), of ours (``qllm:``), or a user's (a full path)."""
     if task.startswith("qllm:"):

@@ -131,7 +131,7 @@ def _corpus(
     if metric is None or generator is None or baseline.parts is None or candidate.parts is None:
         raise ValueError("a corpus metric needs its function, a generator and the statistics of each item")
     units = baseline.ids if baseline.clusters is None else baseline.clusters
-    before, after = (_summed(parts, units) for parts in (baseline.parts, candidate.parts))
+    before, after = (summed(parts, units) for parts in (baseline.parts, candidate.parts))
     if towards_zero:
         effect, low, high, error = bias_interval(before, after, metric, alpha, generator)
     else:
@@ -144,7 +144,7 @@ def _corpus(
     return Comparison(effect, low, high, None, None, error, len(before), method, None, None, why)
 
 
-def _summed(parts: Floats, units: Sequence[str]) -> Floats:
+def summed(parts: Floats, units: Sequence[str]) -> Floats:
     """Statistics of each unit: they are sums, and so are those of a cluster.
 
     In the order of the units' names, so that the resamples, and with them the limits, do not hang on that of the items.
@@ -158,7 +158,7 @@ def _summed(parts: Floats, units: Sequence[str]) -> Floats:
 def corpus_error(sample: Sample, metric: CorpusMetric) -> float:
     """Standard error of a corpus metric of one model: the jackknife over its units."""
     assert sample.parts is not None
-    parts = _summed(sample.parts, sample.ids if sample.clusters is None else sample.clusters)
+    parts = summed(sample.parts, sample.ids if sample.clusters is None else sample.clusters)
     count = len(parts)
     without = metric((parts.sum(0) - parts)[:, None, :])
     return sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from pytest_qllm.verdict.compare import compare
+from pytest_qllm.verdict.compare import compare, summed
 from pytest_qllm.verdict.corpus import CorpusMetric
 from pytest_qllm.verdict.kinds import Kind, Scale
 from pytest_qllm.verdict.sample import Sample, check_pair
@@ -55,8 +55,9 @@ def difference(
     """The difference with its interval and its two-sided test.
 
     Right and wrong answers: McNemar's exact test of the flips (McNemar, 1947). A corpus metric: approximate
-    randomization, which swaps the two models' answers item by item (Noreen, 1989; Riezler and Maxwell, 2005, for
-    BLEU). Everything else, and answers in clusters: twice the smaller one-sided p-value of the kind's own tool.
+    randomization, which swaps the two models' answers item by item, or cluster by cluster (Noreen, 1989; Riezler and
+    Maxwell, 2005, for BLEU); of a bias score it is the distance from 0 that is compared. Everything else, and right and
+    wrong answers in clusters: twice the smaller one-sided p-value of the kind's own tool.
 
     Args:
         generator: of a corpus metric's resamples; no other kind has a random choice.
@@ -72,21 +73,18 @@ def difference(
     limits = (found.effect, found.low, found.high)
     if kind is Kind.ACCURACY and baseline.clusters is None and found.broken is not None and found.mended is not None:
         return Difference(*limits, mcnemar_two_sided(found.broken, found.mended), n, "McNemar, exact")
-    test = f"approximate randomization, {SHUFFLES} shuffles" if kind is Kind.CORPUS else found.method
-    if np.array_equal(baseline.scores, candidate.scores) and (
-        kind is not Kind.CORPUS or _same_parts(baseline, candidate)
-    ):
+    test = f"approximate randomization, {SHUFFLES} shuffles" if kind.of_corpus else found.method
+    if np.array_equal(baseline.scores, candidate.scores) and (not kind.of_corpus or _same_parts(baseline, candidate)):
         return Difference(*limits, 1.0, n, test)
     if found.units < kind.minimum:
         return Difference(*limits, None, n, test, f"fewer than {kind.minimum} {kind.units}")
     if found.degenerate:
         return Difference(*limits, None, n, test, found.degenerate)
-    if kind is Kind.CORPUS:
+    if kind.of_corpus:
         assert metric is not None
         assert generator is not None
-        assert baseline.parts is not None
-        assert candidate.parts is not None
-        return Difference(*limits, randomized(baseline.parts, candidate.parts, metric, generator), n, test)
+        compared = _distance(metric) if kind is Kind.BIAS else metric
+        return Difference(*limits, randomized(_units(baseline), _units(candidate), compared, generator), n, test)
     assert found.p_pass is not None
     assert found.p_fail is not None
     return Difference(*limits, min(1.0, 2 * min(found.p_pass, found.p_fail)), n, test)
@@ -103,7 +101,7 @@ def randomized(
     """p-value of "the models are alike": how often a difference as large comes of swapped answers.
 
     Args:
-        baseline, candidate: statistics of each item, shape (items, statistics).
+        baseline, candidate: statistics of each item or cluster, shape (items, statistics).
         metric: from those to the metric, shape (..., items, statistics) to (...).
     """
     seen = abs(float(metric(candidate) - metric(baseline)))
@@ -115,6 +113,15 @@ def randomized(
         one, other = np.where(swap, candidate, baseline), np.where(swap, baseline, candidate)
         as_large += int((np.abs(metric(other) - metric(one)) >= seen - 1e-12).sum())
     return (1 + as_large) / (1 + shuffles)
+
+
+def _distance(metric: CorpusMetric) -> CorpusMetric:
+    return lambda parts: np.abs(metric(parts))
+
+
+def _units(sample: Sample) -> Floats:
+    assert sample.parts is not None
+    return sample.parts if sample.clusters is None else summed(sample.parts, sample.clusters)
 
 
 def _same_parts(baseline: Sample, candidate: Sample) -> bool:

@@ -3,11 +3,11 @@ def test_followbench(gate):
 
 
 def test_followbench_soft(gate):
-    gate("followbench", metric="ssr", tolerance=0.05)
+    gate("followbench", metric="ssr")
 
 
 def test_followbench_consistent(gate):
-    gate("followbench", metric="csl", tolerance=0.3)
+    gate("followbench", metric="csl")
 
 
 def test_followbench_rules(gate):

@@ -1,2 +1,2 @@
 def test_mt_bench(gate):
-    gate("mt_bench", tolerance=0.05)
+    gate("mt_bench")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from conftest import Suite
+from conftest import MORE_REGIMES, Suite
 from pytest_qllm.cli import main
 from pytest_qllm.store import Store
 
@@ -108,7 +110,8 @@ def test_other_items_under_one_name_are_left_out_by_name(suite: Suite, capsys: p
     store = Store(suite.path / "store")
     for path in (store.root / "measurements").glob("*/*.json"):
         content = store.read("measurements", path.parent.name, path.stem)
-        subject = store.read("subjects", path.parent.name)
+        (told,) = (store.root / "subjects" / path.parent.name).glob("*.json")
+        subject = store.read("subjects", path.parent.name, told.stem)
         if subject["regime"] != "fp16":
             store.write(
                 [{**one, "id": f"x{one['id']}"} for one in content], "measurements", path.parent.name, path.stem
@@ -123,7 +126,7 @@ def test_other_items_under_one_name_are_left_out_by_name(suite: Suite, capsys: p
 def test_scores_of_an_earlier_version_are_named_by_a_warm_run(suite: Suite, capsys: pytest.CaptureFixture[str]) -> None:
     suite.gates("lambada")
     suite.run(regimes="bnb-int8")
-    for path in (suite.path / "store/subjects").glob("*.json"):
+    for path in (suite.path / "store/subjects").glob("*/*.json"):
         path.unlink()
     capsys.readouterr()
     assert main(["analyze", "--store", "store"]) == 2
@@ -132,6 +135,88 @@ def test_scores_of_an_earlier_version_are_named_by_a_warm_run(suite: Suite, caps
     suite.run(regimes="bnb-int8")
     assert suite.scored == []
     assert main(["analyze", "--store", "store"]) == 0
+
+
+FAIR = """
+task: fair
+output_type: loglikelihood
+test_split: test
+doc_to_text: "{{text.split(' ')[:-1] | join(' ')}}"
+doc_to_target: " {{text.split(' ')[-1]}}"
+process_results: !function fair.scores
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+  - {metric: partly, aggregation: mean, higher_is_better: true}
+  - {metric: amb_bias_score, aggregation: mean, higher_is_better: false}
+"""
+
+FAIR_SCORES = '''
+    def scores(document, results):
+        """A bias score as BBQ's: right, biased, informative, and whether the context is disambiguated."""
+        ((_, right),) = results
+        biased = not right or len(document["text"]) % 3 > 0
+        answer = (float(right), float(biased), 1.0, False)
+        return {"acc": float(right), "partly": 0.2 + 0.6 * right, "amb_bias_score": answer}
+'''
+
+FAIR_BENCHMARKS = """
+    from pytest_qllm.benchmarks.benchmark import Benchmark
+
+    def pytest_qllm_benchmarks():
+        return [
+            Benchmark(name, "alignment", "{task}", metric, 120, 120, data="fair", kinds={"partly": "graded"})
+            for name, metric in (("fair", "acc"), ("fair_bias", "amb_bias_score"))
+        ]
+"""
+
+
+def test_several_scores_of_the_same_answers_have_a_column_each(suite: Suite, tmp_path: Path) -> None:
+    task = suite.path / "tasks/fair.yaml"
+    task.parent.mkdir()
+    task.write_text(FAIR)
+    (task.parent / "fair.py").write_text(textwrap.dedent(FAIR_SCORES))
+    suite.more_regimes()
+    suite.pytester.makeconftest(MORE_REGIMES + FAIR_BENCHMARKS.replace("{task}", str(task)))
+    data = suite.own_data()
+    shutil.copytree(data / "lambada", data / "fair")
+    suite.gates("fair", "fair_bias")
+    suite.pytester.makepyfile(test_partly="def test_partly(gate):\n    gate('fair', metric='partly')\n")
+    suite.run("--qllm-fixed-n", regimes="slight,destroyed")
+    told = {(one["regime"], one["benchmark"], one["metric"]): one for one in suite.report["verdicts"]}
+    content = analyzed("--store", suite.path / "store", path=tmp_path / "a.json")
+    rows = {row["regime"]: row["scores"] for row in content["rows"]}
+    assert set(rows["fp16"]) == {"fair", "fair partly", "fair_bias"}
+    for (regime, benchmark, metric), verdict in told.items():
+        if verdict["candidate"] is None:  # a bias score of lost answers has no verdict
+            continue
+        cell = rows[regime]["fair partly" if metric == "partly" else benchmark]
+        assert cell["score"] == pytest.approx(verdict["candidate"], abs=1e-9)
+        assert cell["change"]["effect"] == pytest.approx(verdict["effect"], abs=1e-12)
+    bias = rows["destroyed"]["fair_bias"]
+    assert bias["score"] != 0
+    assert bias["change"]["effect"] == pytest.approx(abs(rows["fp16"]["fair_bias"]["score"]) - abs(bias["score"]))
+    assert bias["change"]["test"].startswith("approximate randomization")
+
+
+def test_a_score_by_a_function_of_one_s_own_is_left_out_by_name(suite: Suite, tmp_path: Path) -> None:
+    """It is made of the answers whenever it is needed, and not stored."""
+    (suite.path / "facts.jsonl").write_text(
+        "".join(json.dumps({"question": f"{at}?", "answer": "b"}) + "\n" for at in range(30))
+    )
+    suite.gates("lambada")
+    suite.pytester.makepyfile(
+        test_facts="""
+        def said(item, answer) -> bool:
+            return len(answer) > 3
+
+        def test_facts(gate):
+            gate("facts.jsonl", score=said, tolerance=0.3)
+        """
+    )
+    suite.run(regimes="bnb-int8")
+    content = analyzed("--store", suite.path / "store", path=tmp_path / "a.json")
+    assert {name for row in content["rows"] for name in row["scores"]} == {"lambada"}
+    assert "facts is left out: its said is not stored, but made of the answers anew" in content["notes"]
 
 
 def test_a_bigger_model_in_the_memory_of_a_smaller_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,12 +200,12 @@ def test_soft_and_consistent_satisfaction(judged: Suite, judge: LocalJudge) -> N
             gate("followbench", metric="ssr", tolerance=0.3)
 
         def test_consistent(gate):
-            gate("followbench", metric="csl", tolerance=0.5)
+            gate("followbench", metric="csl", tolerance=0.2)
         """
     )
     judged.run().assert_outcomes(passed=6)
     found = {verdict["metric"]: verdict["baseline"] for verdict in judged.report["verdicts"]}
-    assert found == pytest.approx({"hsr": 0.4, "ssr": (1 + 1 + 2 / 3 + 3 / 4 + 4 / 5) / 5, "csl": 2})
+    assert found == pytest.approx({"hsr": 0.4, "ssr": (1 + 1 + 2 / 3 + 3 / 4 + 4 / 5) / 5, "csl": 0.4})
 
 
 def test_items_are_whole_examples(judged: Suite) -> None:

@@ -30,9 +30,11 @@ def test_only_the_built_in_model_is_measured_on_the_quick_number_of_items(model,
 
 def test_the_paper_s_suite_measures_the_paper_s_benchmarks_in_full():
     asked = questions(DEFAULT, suite="paper")
-    assert asked._items(CATALOG.get("gsm8k")) == 1_319
+    assert asked._items(CATALOG.get("gsm8k_zeroshot")) == 1_319
     with pytest.raises(UnavailableError, match="arc_easy is not of the paper's: measured with --qllm-suite=quick"):
         asked._items(CATALOG.get("arc_easy"))
+    parts = [CATALOG.get(name) for name in ("mmlu", "gsm8k", "gsm8k_zeroshot")]
+    assert asked._counts("mine", parts, None, named=False) == {"mmlu": 14_042, "gsm8k_zeroshot": 1_319}  # asked once
 
 
 @pytest.mark.parametrize("count", [0, -1, True, 1.5, "12"])

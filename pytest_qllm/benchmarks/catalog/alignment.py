@@ -33,7 +33,7 @@ def _followbench(name: str, items: int, form: str) -> Benchmark:
         0,
         chunk=20,
         chat=True,
-        kinds={"ssr": "graded", "csl": "mean"},
+        kinds={"ssr": "graded", "csl": "graded"},
         data="followbench",
         cluster=("kind", "example"),
         paper=items if form == "followbench" else 0,

@@ -44,7 +44,7 @@ KNOWLEDGE: tuple[Benchmark, ...] = (
         200,
         8,
         chunk=8,
-        paper=1_319,
+        paper=0,
     ),
     Benchmark(
         "gsm8k_zeroshot",

@@ -194,7 +194,7 @@ class TaskPlace:
         return None
 
     def remedy(self) -> str:
-        return ""
+        return "what the task loads is not what it was"
 
 
 _LARGE = 2**24
@@ -268,11 +268,21 @@ def _seen_before(place: HubPlace, benchmark: str, subset: str, made: Manifest, c
             f"{benchmark}: {place.describe()} has {found[split].items} items in {split}, expected {expected}"
         )
     key = digest([place.known.name, place.data.repo, place.data.revision, place.data.config, subset])
+    as_before(place, benchmark, subset, made, key, cache)
+    return made
+
+
+def as_before(place: Place, benchmark: str, subset: str, made: Manifest, key: str, cache: Store) -> None:
+    """Remember the items that are read for the first time.
+
+    Raises:
+        QllmError: if other items are known under that key; it says where, for those who want to go on with these.
+    """
     before = cache.read("seen", key)
     if before is None:
         cache.write(made.to_json(), "seen", key)
-        return made
-    known = Manifest.from_json(before)
+        return
+    known, found = Manifest.from_json(before), made.subsets[subset]
     if not known.has(subset, found):
-        raise QllmError(_other_items(place, benchmark, subset, found, [known]))
-    return made
+        refused = _other_items(place, benchmark, subset, found, [known])
+        raise QllmError(f"{refused}; to go on with those found, delete {cache.place('seen', key)}")

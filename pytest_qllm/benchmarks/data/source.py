@@ -12,7 +12,16 @@ from pytest_qllm.benchmarks.data.forms import Document, Form
 from pytest_qllm.benchmarks.data.known import KNOWN, Known
 from pytest_qllm.benchmarks.data.manifest import FILE, Items, Manifest, fingerprint
 from pytest_qllm.benchmarks.data.own_files import OwnFiles
-from pytest_qllm.benchmarks.data.places import DirectoryPlace, HubPlace, Place, Splits, TaskPlace, WheelPlace, checked
+from pytest_qllm.benchmarks.data.places import (
+    DirectoryPlace,
+    HubPlace,
+    Place,
+    Splits,
+    TaskPlace,
+    WheelPlace,
+    as_before,
+    checked,
+)
 from pytest_qllm.errors import QllmError
 from pytest_qllm.store import Store, digest
 
@@ -60,6 +69,26 @@ class DataSource:
         if found is not None:
             self._check(place, benchmark, subset, found)
         return found
+
+    def check_loaded(self, benchmark: Benchmark, subset: str, splits: Splits, named: Any) -> None:
+        """Refuse other items than before from a task that loads its own, of which no revision is pinned.
+
+        The user's own files may change: what is asked of them is measured anew.
+
+        Args:
+            splits: what the task loaded, of the splits that count.
+            named: what the task loads by, as JSON content: another dataset is not the same one changed.
+
+        Raises:
+            QllmError: if this machine has seen others under that name.
+        """
+        place = self.place(benchmark)
+        if benchmark.own or not isinstance(place, TaskPlace):
+            return
+        self.cache.progress(f"checking the items of {benchmark.name}")
+        found = {split: fingerprint(rows) for split, rows in splits.items()}
+        key = digest(["task", benchmark.name, benchmark.task, subset, named])
+        as_before(place, benchmark.name, subset, Manifest(place.describe(), "", {subset: found}), key, self.cache)
 
     def place(self, benchmark: Benchmark) -> Place:
         """The source that serves a benchmark.

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pytest_qllm.benchmarks.benchmark import BenchmarkCatalog
 from pytest_qllm.benchmarks.data.forms import followbench
 from pytest_qllm.benchmarks.followbench import question, satisfied
+from pytest_qllm.benchmarks.tasks.followbench import utils
 from pytest_qllm.benchmarks.tasks.followbench.rules import is_by_rule, is_satisfied
 from pytest_qllm.benchmarks.tasks.followbench.utils import consistent_levels, documents, process_results
+from pytest_qllm.verdict.kinds import Kind
+from pytest_qllm.verdict.sample import Sample
+from pytest_qllm.verdict.tolerance import Tolerances
+from pytest_qllm.verdict.verdict import Outcome, judge
 
 SHARED = Path(os.environ.get("QLLM_SHARED_DATA", Path(__file__).parents[3] / "../shared/data"))
 
@@ -134,12 +144,47 @@ def test_without_a_rule_lm_eval_scores_nothing():
     assert process_results(first, [WE]) == {"hsr": 1.0, "ssr": 1.0, "csl": ("mixed 7", 1, True)}
 
 
+def test_the_folder_stands_by_itself(tmp_path):
+    """As in lm-eval's own tree."""
+    copy = tmp_path / "followbench"
+    shutil.copytree(Path(utils.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import sys; sys.modules['pytest_qllm'] = None; "
+        "from lm_eval.tasks._yaml_loader import load_yaml; "
+        f"task = load_yaml({str(copy / 'followbench_rules.yaml')!r}); "
+        "document = dict(kind='mixed', source='arxiv', example=7, level=1, target='', by_rule=True); "
+        f"assert task['process_results'](document, [{WE!r}])['hsr'] == 1"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_consistent_levels():
     unbroken = [("a", level, True) for level in range(1, 6)]
     broken = [("b", level, level != 3) for level in range(1, 6)]
     never = [("c", level, level != 1) for level in range(1, 6)]
-    assert consistent_levels(unbroken) == 5
-    assert consistent_levels([*never, *broken[::-1], *unbroken]) == pytest.approx((5 + 2 + 0) / 3)
+    assert consistent_levels(unbroken) == 1
+    assert consistent_levels([*never, *broken[::-1], *unbroken]) == pytest.approx((5 + 2 + 0) / 3 / 5)
+
+
+@pytest.mark.parametrize("metric", ["ssr", "csl"])
+def test_what_a_judge_grades_has_tolerances_of_its_own_by_width(metric):
+    benchmark = BenchmarkCatalog().get("followbench")
+    assert (benchmark.kind_of(metric), benchmark.table_of(metric)) == (Kind.GRADED, "judged")
+    assert [Tolerances.from_toml({}, [], "").of("followbench", "judged", bits, own=False).value for bits in (8, 4)] == [
+        0.05,
+        0.06,
+    ]
+    assert BenchmarkCatalog().get("followbench_rules").table_of(metric) == "graded"
+
+
+def test_a_baseline_that_satisfies_next_to_nothing_cannot_pass():
+    n = 100
+    clusters = tuple(str(at // 5) for at in range(n))
+    scores = np.zeros(n)
+    scores[0] = 1
+    dead = Sample(tuple(map(str, range(n))), scores, np.ones(n), np.zeros(n), clusters)
+    assert judge(dead, dead, Kind.GRADED, 0.05).outcome is Outcome.NO_SIGNAL
 
 
 def test_the_judge_sees_every_step_and_the_answer():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -245,3 +246,41 @@ class TestGeneration:
         item = Item("id", "generate_until", {}, (("context", {"until": "\n\n"}),), 0.0, "")
         assert item.generation(0).until == ("\n\n",)
         assert replace(item, requests=(("context", {}),)).generation(0).until == ()
+
+
+def test_a_dataset_that_the_task_loads_may_not_change(tmp_path):
+    """As of one on the hub, of which no revision is pinned; another dataset under that name is another one."""
+    (tmp_path / "load.py").write_text(
+        "import json, datasets\nfrom pathlib import Path\n\n"
+        "def documents(**_):\n"
+        "    read = json.loads((Path(__file__).parent / 'hub.json').read_text())\n"
+        "    return datasets.DatasetDict({name: datasets.Dataset.from_list(rows) for name, rows in read.items()})\n"
+    )
+    task = """
+task: colours
+dataset_path: someone/colours
+custom_dataset: !function load.documents
+output_type: multiple_choice
+training_split: train
+test_split: test
+doc_to_text: "{{thing}}"
+doc_to_choice: [red, green, blue, grey]
+doc_to_target: colour
+"""
+    (tmp_path / "colours.yaml").write_text(task)
+    benchmark = Benchmark("colours", "knowledge", str(tmp_path / "colours.yaml"), "acc", 20, 10, hub="someone/colours")
+    source = DataSource("auto", Store(tmp_path / "cache"))
+
+    def prepare(asked: list[dict], shots: list[dict] = SHOTS) -> None:
+        (tmp_path / "hub.json").write_text(json.dumps({"train": shots, "test": asked}))
+        LmEvalBenchmark(benchmark, source, seed=0).prepare()
+
+    prepare(ASKED)
+    prepare(ASKED[::-1], SHOTS[1:])  # neither their order counts, nor a split that nothing asks
+    with pytest.raises(QllmError, match=r"^colours: the items in hub someone/colours .* found test 29") as refused:
+        prepare(ASKED[1:])
+    (tmp_path / "colours.yaml").write_text(task.replace("someone/colours", "other/colours"))
+    prepare(ASKED[1:])
+    (tmp_path / "colours.yaml").write_text(task)
+    Path(str(refused.value).rpartition("delete ")[2]).unlink()
+    prepare(ASKED[1:])

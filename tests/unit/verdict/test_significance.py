@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from pytest_qllm.benchmarks.corpus import corpus_metric
 from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.sample import Sample
-from pytest_qllm.verdict.significance import difference, mcnemar_two_sided, randomized
+from pytest_qllm.verdict.significance import Difference, difference, mcnemar_two_sided, randomized
 
 
 def sample(scores: np.ndarray, weights: np.ndarray | None = None, clusters: list[str] | None = None) -> Sample:
@@ -80,3 +83,34 @@ def test_a_corpus_metric_is_tested_by_swapping_answers() -> None:
     noise = parts + np.stack([rng.normal(0.2, 1.5, 150), np.zeros(150)], -1)
     seen = randomized(parts, noise, share, np.random.default_rng(1))
     assert seen == pytest.approx(stats.ttest_rel(parts[:, 0], noise[:, 0]).pvalue, abs=0.03)
+
+
+def test_a_bias_score_is_compared_by_its_distance_from_zero() -> None:
+    """Answers of one template stand together, and a score of the other sign is as biased."""
+    n = 120
+    biased = np.arange(n) % 10 < 8
+    metric = corpus_metric("disamb_bias_score")
+    baseline, mirrored, fair = (
+        Sample(
+            tuple(map(str, range(n))),
+            2.0 * one - 1,
+            np.ones(n),
+            np.zeros(n),
+            parts=np.stack([np.ones(n), np.ones(n), one, np.ones(n)], -1).astype(float),
+        )
+        for one in (biased, ~biased, np.arange(n) % 2)
+    )
+
+    def told(one: Sample, clusters: tuple[str, ...] | None = None) -> Difference:
+        pair = (replace(side, clusters=clusters) for side in (baseline, one))
+        return difference(Kind.BIAS, *pair, metric, np.random.default_rng(0))
+
+    found = told(fair)
+    assert found.effect == pytest.approx(0.6)
+    assert found.p is not None
+    assert found.p < 0.001
+    assert found.test == "approximate randomization, 9999 shuffles"
+    assert told(mirrored).effect == pytest.approx(0)
+    assert told(mirrored).p == 1.0
+    assert told(baseline).p == 1.0
+    assert told(fair, tuple(str(at // 30) for at in range(n))).p is None  # 4 clusters are too few

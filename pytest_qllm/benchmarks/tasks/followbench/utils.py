@@ -1,15 +1,17 @@
 """FollowBench for lm-eval: documents from the authors' rows, and the scores of what is checked by rules.
 
-Plain lm-eval scores the rule-based part with it; the rest needs a judge, which ``benchmarks/followbench.py`` asks.
+Plain lm-eval scores the rule-based part with it; the rest needs a judge, which ``benchmarks/followbench.py`` asks. The
+folder stands by itself: copied into lm-eval's tasks it works there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import groupby
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-from pytest_qllm.benchmarks.tasks.followbench.rules import is_by_rule, is_satisfied
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 LEVELS = 5
+
+
+def _beside(name: str) -> ModuleType:
+    """A module of this folder by its path: lm-eval loads this file so too, which then has no package."""
+    spec = spec_from_file_location(f"followbench_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+rules = _beside("rules")
 
 
 def instructions(rows: Dataset) -> Dataset:
@@ -53,7 +68,7 @@ def documents(rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
                 "instruction": row["instruction"],
                 "earlier": [] if kind == "example" else [one["instruction"] for one in example[:at]],
                 "target": row["target"] or "",
-                "by_rule": is_by_rule(kind, row["source"], row["example_id"]),
+                "by_rule": rules.is_by_rule(kind, row["source"], row["example_id"]),
             }
 
 
@@ -62,18 +77,18 @@ def process_results(document: Row, results: list[str]) -> dict[str, Any]:
     if not document["by_rule"]:
         return {}
     names = ("kind", "source", "example", "level", "target")
-    satisfied = is_satisfied(results[0], **{name: document[name] for name in names})
+    satisfied: bool = rules.is_satisfied(results[0], **{name: document[name] for name in names})
     place = (f"{document['kind']} {document['example']}", document["level"], satisfied)
     return {"hsr": float(satisfied), "ssr": float(satisfied), "csl": place}
 
 
 def consistent_levels(places: Iterable[tuple[str, int, bool]]) -> float:
-    """CSL: how many levels from the first on an example satisfies without a gap, as a mean over examples (0 to 5)."""
+    """CSL over 5: which share of the levels an example satisfies from the first on, as a mean over examples."""
     counts = [
         next((level for level, (*_, satisfied) in enumerate(group) if not satisfied), LEVELS)
         for _, group in groupby(sorted(places), key=lambda place: place[0])
     ]
-    return sum(counts) / len(counts)
+    return sum(counts) / len(counts) / LEVELS
 
 
 def _examples(rows: Iterable[Row]) -> Iterator[list[Row]]:
