@@ -22,7 +22,7 @@ from pytest_qllm.options import cache_directory  # noqa: E402
 from pytest_qllm.store import Store  # noqa: E402
 
 pytestmark = pytest.mark.real
-ITEMS = 100
+ITEMS = 40
 NATS = 1e-3
 
 

@@ -257,9 +257,11 @@ def test_a_wrong_option_is_a_usage_error(judged: Suite, given: str, model: str |
 
 def test_a_dialogue_is_graded_turn_by_turn(judged: Suite, judge: LocalJudge) -> None:
     gate(judged, "mt_bench", tolerance=0.2)
-    judged.run(regimes="same,destroyed").assert_outcomes(passed=2, failed=1)
+    judged.run(regimes="same,destroyed").assert_outcomes(passed=1, failed=2)
     same, destroyed = (judged.verdicts[regime, "mt_bench"] for regime in ("same", "destroyed"))
     assert same["baseline"] == pytest.approx(0.9)
+    assert "every item has the score 0.9" in same["reason"]  # a judge that gives one grade to all may be broken
+    assert destroyed["verdict"] == "FAIL"
     assert 0.2 <= destroyed["candidate"] < 0.6
     later = [prompt for prompt in judge.prompts if "[Earlier answer]" in prompt]
     assert len(later) == len(judge.prompts) - len(later)
