@@ -10,7 +10,7 @@ pytestmark = pytest.mark.real
 
 SUITE = """
 def test_arc_easy(gate):
-    gate("arc_easy", items=60)
+    gate("arc_easy", items=40)
 
 def test_story_perplexity(gate):
     gate("story_perplexity", items=8)

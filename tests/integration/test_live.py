@@ -151,7 +151,7 @@ RESULT = r"(\[gw\d\] \[ *\d+%\] PASSED )?test_\w+\.py::test_\w+\[(fp16|bnb-int8)
 DOTS = r"(test_\w+\.py )?(\.+)( +\[ *\d+%\])? *"
 
 
-@pytest.mark.parametrize("arguments", [(), ("-v",), ("-q",), ("-n2",), ("-n2", "-v"), ("-n2", "-q")], ids=" ".join)
+@pytest.mark.parametrize("arguments", [("-q",), ("-n2", "-v"), ("-n2",)], ids=" ".join)
 def test_the_board_is_there_while_tests_run_and_leaves_nothing(terminal: Any, arguments: tuple[str, ...]) -> None:
     shown = terminal(*arguments)
     last = shown.watch()
@@ -220,7 +220,7 @@ def test_a_line_that_must_not_get_lost_stays(terminal: Any) -> None:
         assert "  qllm: piqa on bnb-int8 will hardly be decided" in last
 
 
-@pytest.mark.parametrize("arguments", [(), ("-n2",)], ids=" ".join)
+@pytest.mark.parametrize("arguments", [("-n2",)], ids=" ".join)
 def test_a_log_has_no_control_characters_and_no_board(folder: Path, arguments: tuple[str, ...]) -> None:
     run = subprocess.run([*COMMAND, *arguments], cwd=folder, env={**without(()), **ALONE}, capture_output=True)
     assert run.returncode == 0
