@@ -97,7 +97,7 @@ class Question:
         return plans.planned_items(self.kind, available, self.tolerance, bits, self.design, chunk, relative=relative)
 
     def too_few(self, items: Sequence[Item]) -> str:
-        """Why so few items, or clusters of them, decide nothing whatever they score; empty where they are enough."""
+        """Why so few items, or clusters of them, pass no regime, whatever they score; empty where they are enough."""
         units = len({item.cluster or item.id for item in items})
         return plans.too_few(self.kind, units, self.tolerance, self.design, relative=self.relative)
 

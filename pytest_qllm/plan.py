@@ -101,7 +101,7 @@ def undecidable(
 
 
 def too_few(kind: Kind, units: int, tolerance: float, design: Design, *, relative: bool = False) -> str:
-    """Why so few independent items or clusters decide nothing, whatever they score; empty where they are enough.
+    """Why so few independent items or clusters pass no regime, whatever they score; empty where they are enough.
 
     A bounded score is not proven to lose less than the tolerance by fewer units than would show a loss of all or
     nothing in one of them (Gaffke's limit, and Clopper and Pearson's); other kinds have a fewest number.

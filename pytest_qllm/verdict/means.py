@@ -168,9 +168,9 @@ class Studentized:
         return self.effect - max(quantile, lower) * self.error, self.effect - min(-quantile, upper) * self.error
 
     def below(self, limit: float) -> float:
-        """p-value of "the mean is at least ``limit``"."""
+        """p-value of "the mean is at least ``limit``"; 1 where all units lost the same: no spread to judge it by."""
         if self.error <= 0:
-            return self.unseen if self.effect < limit else 1.0
+            return self.unseen if self.effect == 0 < limit else 1.0
         statistic = (self.effect - limit) / self.error
         corrected = _skewed(statistic, self.skewness + self.skewness_error)
         return float(t.cdf(max(statistic, corrected), self.freedom))
@@ -178,7 +178,7 @@ class Studentized:
     def above(self, limit: float) -> float:
         """p-value of "the mean is at most ``limit``"."""
         if self.error <= 0:
-            return self.unseen if self.effect > limit else 1.0
+            return self.unseen if limit < self.effect == 0 else 1.0
         statistic = (self.effect - limit) / self.error
         corrected = _skewed(statistic, self.skewness - self.skewness_error)
         return float(t.sf(min(statistic, corrected), self.freedom))

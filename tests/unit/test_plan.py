@@ -82,7 +82,7 @@ def test_why_it_cannot_be_decided():
         (Kind.BIAS, 100, 0.05, ""),
     ],
 )
-def test_so_few_units_decide_nothing_whatever_they_score(kind, units, tolerance, why):
+def test_so_few_units_pass_no_regime_whatever_it_scores(kind, units, tolerance, why):
     assert too_few(kind, units, tolerance, DEFAULT) == why
 
 

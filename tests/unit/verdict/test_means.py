@@ -170,6 +170,11 @@ class TestStudentized:
         assert low <= found.effect - margin
         assert high > found.effect + margin  # the long tail lies above: the sample may have missed it
 
+    def test_equal_losses_prove_nothing(self):
+        found = studentize(units([0.1] * 20))
+        assert found.error == 0
+        assert found.below(0.2) == found.above(0.0) == 1
+
     def test_where_no_unit_differs_their_number_is_the_evidence(self):
         found = studentize(units([0.0] * 20))
         assert found.error == 0
