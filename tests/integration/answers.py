@@ -34,6 +34,7 @@ CONFTEST = """
 
     def pytest_configure():
         PATCH.setattr(Questions, "of_benchmark", lambda self, node, regime, benchmark, *_: benchmark)
+        PATCH.setattr(Session, "sized", lambda self, regime: regime)
         PATCH.setattr(Session, "answer", answer)
 
     def pytest_unconfigure():

@@ -50,6 +50,7 @@ ANSWERS = """
         return Record(regime=regime.name, benchmark=benchmark, baseline=0.5, tolerance=0.03, **known, **verdict)
 
     Questions.of_benchmark = lambda self, node, regime, benchmark, *_: benchmark
+    Session.sized = lambda self, regime: regime
     Session.answer = answer
 """
 """A conftest in which a gate takes a while and notes what it is on, as a laboratory does, and needs no model for it."""
