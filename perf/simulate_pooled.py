@@ -1,12 +1,12 @@
 """How often the verdict on a whole dimension is wrong, and what it finds that no single benchmark does.
 
-    python perf/simulate_pooled.py                   # 10,000 gates a case, under a minute on one core
+    python perf/simulate_pooled.py                   # 10,000 gates a case (2,000 of texts), minutes on one core
     python perf/simulate_pooled.py --json out.json --seed 7
 
 Each case is a dimension of several benchmarks with items, losses and flips of their own; their items are interleaved
 as ``dimension.Pooled`` does it. ``at the tolerance``: the mean loss per item is exactly the tolerance, however it is
-spread over the benchmarks, so that every PASS and every FAIL is wrong. ``small losses``: each benchmark loses less than
-its own tolerance.
+spread over the benchmarks, so that every PASS and every FAIL is wrong. ``texts``: the same of perplexities, whose
+documents differ in length by benchmark. ``small losses``: each benchmark loses less than its own tolerance.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from itertools import pairwise
+from math import log
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +25,15 @@ from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from gates_under_test import Outcomes, conduct, independent, rates
+from gates_under_test import Floats, Outcomes, conduct, independent, rates, studentized
 
 from pytest_qllm.verdict.exact import critical_limit, tango_score
+from pytest_qllm.verdict.kinds import Kind
 from pytest_qllm.verdict.sequential import DEFAULT, Design, looks
 from pytest_qllm.verdict.tolerance import DEFAULTS
 
 BLOCK = 40
+TEXTS_BLOCK = 4
 
 Shape = tuple[tuple[int, float, float], ...]
 """Items, loss in units of the tolerance, and share of flips, of each benchmark."""
@@ -44,6 +48,15 @@ SHAPES: dict[str, Shape] = {
     "few flips": ((400, 1, 0.02),) * 5,
 }
 
+TEXTS: dict[str, Shape] = {
+    "articles, stories": ((62, 1, 4500), (100, 1, 350)),
+    "lost in the articles": ((62, 1, 4500), (100, 0, 350)),
+    "lost in the stories": ((62, 0, 4500), (100, 1, 350)),
+    "four sets": ((62, 1, 4500), (100, 0, 350), (100, 2, 500), (100, 0.5, 900)),
+    "few documents": ((8, 1, 4500), (12, 1, 350)),
+}
+"""Documents, loss in units of the margin, and mean number of tokens, of each benchmark."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -52,7 +65,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every case to this file")
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    cases = [*at_the_tolerance(options.gates, rng), *small_losses(options.gates, rng)]
+    cases = [
+        *at_the_tolerance(options.gates, rng),
+        *texts(options.gates // 5, rng),
+        *small_losses(options.gates, rng),
+    ]
     if options.json:
         options.json.write_text(json.dumps(cases, indent=1) + "\n")
 
@@ -68,6 +85,47 @@ def at_the_tolerance(gates: int, rng: np.random.Generator) -> list[dict[str, obj
             print(f"{name:34}{tolerance:6.3f} {items:6} {found.passed:7.4f} {found.failed:7.4f}", flush=True)
     print(f"worst: PASS {max(case['pass'] for case in cases):.4f}, FAIL {max(case['fail'] for case in cases):.4f}")
     return cases
+
+
+def texts(gates: int, rng: np.random.Generator) -> list[dict[str, object]]:
+    print(f"\n{'ratio exactly the tolerance':34}{'tol':>6} {'texts':>6} {'PASS':>7} {'FAIL':>7}")
+    cases: list[dict[str, object]] = []
+    noises = {
+        "normal": lambda shape: rng.normal(0, 1, shape),
+        "skewed": lambda shape: (rng.gamma(4, 1, shape) - 4) / 2,
+    }
+    for name, shape in TEXTS.items():
+        for kind, noise in noises.items():
+            for tolerance in (1.015, 1.04):
+                found = pooled_texts(shape, log(tolerance), gates, DEFAULT, rng, noise)
+                count = sum(documents for documents, _, _ in shape)
+                case = f"{name}, {kind}"
+                cases.append({"case": case, "tolerance": tolerance, "pass": found.passed, "fail": found.failed})
+                print(f"{case:34}{tolerance:6.3f} {count:6} {found.passed:7.4f} {found.failed:7.4f}", flush=True)
+    print(f"worst: PASS {max(case['pass'] for case in cases):.4f}, FAIL {max(case['fail'] for case in cases):.4f}")
+    return cases
+
+
+def pooled_texts(
+    shape: Shape,
+    margin: float,
+    gates: int,
+    design: Design,
+    rng: np.random.Generator,
+    noise: Callable[[tuple[int, int]], Floats],
+) -> Outcomes:
+    """The union of the benchmarks' documents, interleaved; the mean loss per token is the margin, and a document's
+    varies by as much."""
+    order = sorted(((at + 0.5) / count, place) for place, (count, _, _) in enumerate(shape) for at in range(count))
+    places = np.array([place for _, place in order])
+    counts, losses, lengths = (np.array(column, dtype=float) for column in zip(*shape, strict=True))
+    losses *= margin * (counts * lengths).sum() / (counts * lengths * losses).sum()
+
+    def draw(rng: np.random.Generator, gates: int, n: int) -> tuple[Floats, Floats]:
+        sizes = lengths[places] * rng.uniform(0.4, 1.6, (gates, n))
+        return sizes * (losses[places] + margin * noise((gates, n))), sizes
+
+    return studentized(len(places), margin, draw, gates, TEXTS_BLOCK, design, rng, Kind.PERPLEXITY)
 
 
 def small_losses(gates: int, rng: np.random.Generator) -> list[dict[str, object]]:

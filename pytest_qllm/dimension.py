@@ -8,7 +8,8 @@ docs/explanation/statistics.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,14 +21,18 @@ from pytest_qllm.measurement import ItemScore, Measurement
 from pytest_qllm.regimes.regime import Regime
 from pytest_qllm.report.pool import Part, Pool
 from pytest_qllm.verdict.fidelity import Fidelity
-from pytest_qllm.verdict.kinds import Kind
+from pytest_qllm.verdict.kinds import Kind, Scale
 from pytest_qllm.verdict.noise import NoiseFloor
-from pytest_qllm.verdict.verdict import lacks_signal
+from pytest_qllm.verdict.sample import Sample
+from pytest_qllm.verdict.verdict import lacks_signal, mean_score
 from pytest_qllm.workshop import BASELINE
 
-METRIC = "acc"
+METRICS = {Kind.ACCURACY: "acc", Kind.PERPLEXITY: "perplexity"}
+"""What can be pooled, and the name of the pooled metric: a right answer is worth the same in every benchmark, and so is
+a nat per token."""
 LEAST = 2
 """Benchmarks with a signal that a dimension needs: one alone has its own test."""
+_PLURALS = {Kind.ACCURACY: "accuracies", Kind.PERPLEXITY: "perplexities"}
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,19 @@ class Dimension(Benchmark):
     @classmethod
     def of(cls, name: str, parts: Sequence[Benchmark], counts: Sequence[int]) -> Dimension:
         total = sum(counts)
-        return cls(name, name, "", METRIC, total, total, None, "", members=tuple(parts), counts=tuple(counts))
+        metric = METRICS[parts[0].kind_of(parts[0].metric)]
+        chunk = max(part.chunk for part in parts)
+        return cls(name, name, "", metric, total, total, chunk=chunk, members=tuple(parts), counts=tuple(counts))
+
+
+def pooled_kind(name: str, catalog: Iterable[Benchmark]) -> Kind:
+    """What the benchmarks of a dimension are pooled by: the kind that most of them have, of those in ``METRICS``."""
+    kinds = Counter(one.kind_of(one.metric) for one in catalog if one.dimension == name)
+    return max(METRICS, key=lambda kind: kinds[kind])
 
 
 def members(name: str, catalog: Sequence[Benchmark], named: Sequence[str] | None) -> list[Benchmark]:
-    """The benchmarks that a dimension is judged on: those of right and wrong answers, or the ones that were named.
+    """The benchmarks that a dimension is judged on: those of its ``pooled_kind``, or which of them were named.
 
     Raises:
         QllmError: if there is no such dimension, a name is not in it, or fewer than two are left.
@@ -54,16 +67,19 @@ def members(name: str, catalog: Sequence[Benchmark], named: Sequence[str] | None
         raise QllmError(f"unknown dimension {name!r}; known dimensions: {', '.join(dimensions)}")
     if any(benchmark.name == name for benchmark in catalog):
         raise QllmError(f"the dimension {name!r} has the name of a benchmark; rename one of them")
-    found = {one.name: one for one in catalog if one.dimension == name and one.kind_of(one.metric) is Kind.ACCURACY}
+    kind = pooled_kind(name, catalog)
+    found = {one.name: one for one in catalog if one.dimension == name and one.kind_of(one.metric) is kind}
     wrong = [one for one in named or () if one not in found]
     if wrong:
         raise QllmError(
-            f"{', '.join(wrong)}: no accuracy of the dimension {name!r}, which has {', '.join(found) or 'none'}"
+            f"{', '.join(wrong)}: not among the {_PLURALS[kind]} of the dimension {name!r}, "
+            f"which has {', '.join(found) or 'none'}"
         )
     chosen = [one for one in found.values() if named is None or one.name in named]
     if len(chosen) < LEAST:
         raise QllmError(
-            f"the dimension {name!r} has {len(chosen)} accuracies ({', '.join(one.name for one in chosen) or 'none'}); "
+            f"the dimension {name!r} has {len(chosen)} {_PLURALS[kind]} "
+            f"({', '.join(one.name for one in chosen) or 'none'}); "
             f"pooling needs {LEAST}"
         )
     return chosen
@@ -161,14 +177,16 @@ class DimensionLaboratory(Laboratory):
     def usable(self, benchmark: LmEvalBenchmark, items: Sequence[Item], alpha: float) -> Sequence[Item]:
         """The items of the parts on which the baseline is told from chance: no loss could show on the others.
 
+        A perplexity is always told from it.
+
         It depends on the baseline alone, and is settled before any candidate is looked at.
         """
-        if not isinstance(benchmark, Pooled):
+        if not isinstance(benchmark, Pooled) or benchmark.benchmark.metric != METRICS[Kind.ACCURACY]:
             return super().usable(benchmark, items, alpha)
         kept = []
         for part, own in benchmark.parts:
             sample = super().measure(BASELINE, part, own).sample(part.benchmark.metric)
-            if lacks_signal(sample, Kind.ACCURACY, 0.0, alpha=alpha) is None:
+            if lacks_signal(sample, part.benchmark.kind_of(part.benchmark.metric), 0.0, alpha=alpha) is None:
                 kept.append((part, own))
             else:
                 score, chance = 100 * sample.scores.mean(), 100 * sample.chance.mean()
@@ -189,7 +207,8 @@ class DimensionLaboratory(Laboratory):
         found = []
         for item in items:
             place, at = benchmark.place(item)
-            found.append(_as_part(scores[place][at], item.id, benchmark.parts[place][0].benchmark))
+            score, part = scores[place][at], benchmark.parts[place][0].benchmark
+            found.append(_as_part(score, item.id, part, benchmark.benchmark.metric))
         name = benchmark.benchmark.name
         return Measurement(regime.name, name, tuple(found), self.provenance(regime, benchmark))
 
@@ -217,7 +236,7 @@ class DimensionLaboratory(Laboratory):
         return None if isinstance(benchmark, Pooled) else super().fidelity(regime, benchmark, items)
 
     def noise(self, benchmark: LmEvalBenchmark, items: Sequence[Item], metric: str) -> NoiseFloor:
-        """Of a dimension: its parts' noise, each by its share of the items."""
+        """Of a dimension: its parts' noise, each by its share of the items; of perplexities the largest."""
         if not isinstance(benchmark, Pooled):
             return super().noise(benchmark, items, metric)
         found = []
@@ -226,10 +245,14 @@ class DimensionLaboratory(Laboratory):
                 measured = _whole_chunks(part, every, len(used))
                 found.append((len(used), super().noise(part, measured, part.benchmark.metric)))
         total = sum(count for count, _ in found)
+        items_again, flips = sum(one.items for _, one in found), sum(one.flips for _, one in found)
+        largest = max(one.largest for _, one in found)
+        if metric == METRICS[Kind.PERPLEXITY]:
+            return NoiseFloor(items_again, largest, flips, None, max(one.floor for _, one in found))
         return NoiseFloor(
-            sum(one.items for _, one in found),
-            max(one.largest for _, one in found),
-            sum(one.flips for _, one in found),
+            items_again,
+            largest,
+            flips,
             sum(count * (one.expected_flips or 0.0) for count, one in found) / total,
             sum(count * one.floor for count, one in found) / total,
         )
@@ -240,30 +263,32 @@ def pool(benchmark: LmEvalBenchmark, items: Sequence[Item], *sides: Measurement)
     if not isinstance(benchmark, Pooled):
         return None
     used = items[: len(sides[0].items)] if sides else []
+    samples = [side.sample(benchmark.benchmark.metric) for side in sides]
+    kind = benchmark.benchmark.kind_of(benchmark.benchmark.metric)
     parts = []
     for place, (part, _) in enumerate(benchmark.parts):
         at = [index for index, item in enumerate(used) if benchmark.place(item)[0] == place]
-        own = [[side.items[index].metrics[METRIC] for index in at] for side in sides]
-        name, metric = part.benchmark.name, part.benchmark.metric
         if at:
-            parts.append(_part(name, metric, *own))
+            own = [sample.at(at) for sample in samples]
+            parts.append(_part(part.benchmark, kind, *own))
     return Pool(parts, dict(benchmark.left_out)).to_json()
 
 
-def _part(name: str, metric: str, baseline: Sequence[float], candidate: Sequence[float] | None = None) -> Part:
-    n = len(baseline)
-    before = sum(baseline) / n
+def _part(benchmark: Benchmark, kind: Kind, baseline: Sample, candidate: Sample | None = None) -> Part:
+    part = Part(benchmark.name, benchmark.metric, len(baseline.ids), mean_score(baseline, kind))
     if candidate is None:
-        return Part(name, metric, n, before)
-    after = sum(candidate) / n
-    broken = sum(one > other for one, other in zip(baseline, candidate, strict=True))
-    mended = sum(one < other for one, other in zip(baseline, candidate, strict=True))
-    return Part(name, metric, n, before, after, after - before, broken, mended)
+        return part
+    after = mean_score(candidate, kind)
+    if kind.scale is Scale.RATIO:
+        return replace(part, candidate=after, effect=after / part.baseline)
+    broken = int((baseline.scores > candidate.scores).sum())
+    mended = int((baseline.scores < candidate.scores).sum())
+    return replace(part, candidate=after, effect=after - part.baseline, broken=broken, mended=mended)
 
 
-def _as_part(score: ItemScore, name: str, benchmark: Benchmark) -> ItemScore:
+def _as_part(score: ItemScore, name: str, benchmark: Benchmark, metric: str) -> ItemScore:
     cluster = None if score.cluster is None else f"{benchmark.name}:{score.cluster}"
-    return replace(score, id=name, metrics={METRIC: score.metrics[benchmark.metric]}, cluster=cluster, parts={})
+    return replace(score, id=name, metrics={metric: score.metrics[benchmark.metric]}, cluster=cluster, parts={})
 
 
 def _whole_chunks(part: LmEvalBenchmark, items: Sequence[Item], count: int) -> Sequence[Item]:

@@ -96,13 +96,16 @@ class GateFixture:
         items: int | None = None,
         tolerance: float | str | None = None,
     ) -> Record:
-        """The regime's verdict on all accuracies of a dimension together, at a tighter tolerance than each one's.
+        """The regime's verdict on a dimension as a whole, at a tighter tolerance than each of its benchmarks has.
+
+        Its accuracies are judged together, or its perplexities where it has more of those.
 
         Args:
             name: of the dimension, such as ``"knowledge"``.
-            benchmarks: which of its benchmarks; all of those with right and wrong answers by default.
+            benchmarks: which of them; all by default.
             items: how many of each are measured; as many as its own test does by default.
-            tolerance: what may be lost per item, as a proportion, or the share of the baseline's score to keep.
+            tolerance: what may be lost per item, as a proportion, or the share of the baseline's score to keep; the
+                largest ratio of perplexities.
         """
         return self._judged(
             name,
@@ -172,7 +175,7 @@ def gate(request: pytest.FixtureRequest, qllm_regime: str) -> Iterator[GateFixtu
 
     ``gate(benchmark, metric=None, items=None, tolerance=None, score=None)``: the metric on which the verdict is, the
     number of items, the tolerance, and a function that scores an answer, instead of the benchmark's own. Returns the
-    record of a PASS (or of the baseline). ``gate.dimension(name)`` judges all accuracies of a dimension together.
+    record of a PASS (or of the baseline). ``gate.dimension(name)`` judges a dimension as a whole.
     ``gate.kernel()`` compares the library's kernel with the weights that it multiplies.
     """
     asked = GateFixture(request.node, runnable(request, qllm_regime))

@@ -92,7 +92,7 @@ class Questions:
         Raises:
             UnavailableError: if fewer than two of its benchmarks are measured in this session.
         """
-        from pytest_qllm.dimension import METRIC, Dimension, members
+        from pytest_qllm.dimension import Dimension, members, pooled_kind
         from pytest_qllm.gate import Question
         from pytest_qllm.verdict.tolerance import POOLED, check
 
@@ -101,11 +101,13 @@ class Questions:
         counts = self._counts(name, parts, said, named=benchmarks is not None)
         given = (tolerance, marked_tolerance(node, regime.judged_bits))
         words = [word for word in given if word is not None]
-        table = self._tables().of(name, POOLED, regime.judged_bits)
-        allowed = check(words[0], "accuracy", node.name) if words else table
+        kind = POOLED[pooled_kind(name, self.names.catalog)]
+        table = self._tables().of(name, kind, regime.judged_bits)
+        allowed = check(words[0], kind, node.name) if words else table
+        dimension = Dimension.of(name, [part for part in parts if part.name in counts], list(counts.values()))
         return Question(
-            Dimension.of(name, [part for part in parts if part.name in counts], list(counts.values())),
-            METRIC,
+            dimension,
+            dimension.metric,
             sum(counts.values()),
             allowed.value,
             self._design(),
@@ -168,11 +170,12 @@ class Questions:
         return Tolerances.from_toml(self.names.renamed(given), list(known), self.settings.tolerances_file)
 
     def _losses(self) -> ExpectedLosses:
+        from pytest_qllm.dimension import pooled_kind
         from pytest_qllm.verdict.expected import ExpectedLosses
 
-        given = self.settings.expected
+        given, catalog = self.settings.expected, self.names.catalog
         tables = [table for table in given.values() if isinstance(table, Mapping)]
-        dimensions = {one.dimension: "accuracy" for one in self.names.catalog}
+        dimensions = {name: str(pooled_kind(name, catalog)) for name in {one.dimension for one in catalog}}
         return ExpectedLosses.from_toml(
             {name: self.names.renamed(table) if isinstance(table, Mapping) else table for name, table in given.items()},
             lambda name: self.regimes.get(name).name,

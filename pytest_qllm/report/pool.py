@@ -9,10 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Part:
-    """One benchmark of a dimension, on the items that were judged; proportions.
+    """One benchmark of a dimension, on the items that were judged; proportions, or perplexities and their ratio.
 
     Attributes:
-        candidate, effect, broken, mended: None where no candidate was judged.
+        candidate, effect: None where no candidate was judged.
+        broken, mended: None of perplexities too.
     """
 
     benchmark: str
@@ -23,6 +24,13 @@ class Part:
     effect: float | None = None
     broken: int | None = None
     mended: int | None = None
+
+    def __str__(self) -> str:
+        """Its items, and its effect in points or as a ratio."""
+        if self.effect is None:
+            return f"{self.benchmark} {self.n}"
+        change = f"{100 * self.effect:+.1f}" if self.broken is not None else f"x{self.effect:.3g}"
+        return f"{self.benchmark} {self.n} ({change})"
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,8 @@ class Pool:
         return asdict(self)
 
     def line(self) -> str:
-        """Each benchmark with its items and its effect in points, and what is left out."""
-        parts = [
-            f"{part.benchmark} {part.n}" + ("" if part.effect is None else f" ({100 * part.effect:+.1f})")
-            for part in self.parts
-        ]
-        text = f"items of {', '.join(parts)}" if parts else "no benchmark"
+        """Each benchmark with its items and its effect, and what is left out."""
+        text = f"items of {', '.join(map(str, self.parts))}" if self.parts else "no benchmark"
         if self.left_out:
             text += f"; left out: {'; '.join(f'{name} ({why})' for name, why in self.left_out.items())}"
         return text

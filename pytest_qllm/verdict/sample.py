@@ -38,13 +38,17 @@ class Sample:
 
     def first(self, count: int) -> Sample:
         """The first ``count`` items."""
+        return self.at(slice(count))
+
+    def at(self, places: slice | Sequence[int]) -> Sample:
+        """The items at those places."""
         return Sample(
-            self.ids[:count],
-            self.scores[:count],
-            self.weights[:count],
-            self.chance[:count],
-            None if self.clusters is None else self.clusters[:count],
-            None if self.parts is None else self.parts[:count],
+            tuple(np.array(self.ids, dtype=object)[places]),
+            self.scores[places],
+            self.weights[places],
+            self.chance[places],
+            None if self.clusters is None else tuple(np.array(self.clusters, dtype=object)[places]),
+            None if self.parts is None else self.parts[places],
         )
 
 

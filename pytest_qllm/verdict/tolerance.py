@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_qllm.efficiency.costs import BYTES, COSTS
 from pytest_qllm.errors import QllmError
+from pytest_qllm.verdict.kinds import Kind
 
 Table = Mapping[int, float | str]
 """By bits, as people write it: ``0.03``, or ``"99%"`` for a share of the baseline that has to be kept."""
@@ -24,6 +25,7 @@ DEFAULTS: Mapping[str, Table] = {
     "corpus": {8: 0.02, 4: 0.025, 3: 0.03, 2: 0.04},
     "bias": {8: 0.03, 4: 0.04, 3: 0.05, 2: 0.06},
     "pooled": {8: 0.015, 4: 0.02, 3: 0.03, 2: 0.04},
+    "pooled_perplexity": {8: 1.015, 4: 1.04, 3: 1.075, 2: 1.10},
 }
 
 COST_DEFAULTS: Mapping[str, Table] = {
@@ -32,8 +34,8 @@ COST_DEFAULTS: Mapping[str, Table] = {
 }
 """Times and peaks have none: they depend on the machine as much as on the regime, and are measured and shown."""
 
-POOLED = "pooled"
-"""The table of whole dimensions, whose names have tables of their own too."""
+POOLED = {Kind.ACCURACY: "pooled", Kind.PERPLEXITY: "pooled_perplexity"}
+"""The tables of whole dimensions by what they are pooled by; their names have tables of their own too."""
 
 WITHOUT_DEFAULT = ("soft", "mean")
 """Kinds whose scores have no common size, so that nobody but the user can say what may be lost."""
@@ -41,7 +43,12 @@ WITHOUT_DEFAULT = ("soft", "mean")
 COST = {one.name: one for one in COSTS}
 """Costs have tables by their own names: what may be slower may not be larger."""
 
-_RANGES = {"perplexity": (1.0, 100.0), "mean": (0.0, inf), None: (0.0, 100.0)}
+_PERPLEXITIES = ("perplexity", "pooled_perplexity")
+_RANGES: Mapping[str | None, tuple[float, float]] = {
+    **dict.fromkeys(_PERPLEXITIES, (1.0, 100.0)),
+    "mean": (0.0, inf),
+    None: (0.0, 100.0),
+}
 _LEAST_KEPT = 50
 """Percent. Who writes "5%" means a loss of that, and would let everything pass."""
 
@@ -147,7 +154,7 @@ def check(value: object, kind: str | None, what: str) -> Tolerance:
             perplexity), or a share such as ``"99%"``.
     """
     kept = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", value) if isinstance(value, str) else None
-    if kept and kind == "perplexity":
+    if kept and kind in _PERPLEXITIES:
         raise QllmError(f"{what}: the tolerance {value!r} is out of range: a perplexity's is a ratio already, as 1.01")
     if kept and kind == "bias":
         raise QllmError(f"{what}: the tolerance {value!r} is out of range: of a bias nothing is kept; expected 0.03")

@@ -1,6 +1,9 @@
-"""`gate.dimension`: all accuracies of a dimension as one test, on the items of the single tests."""
+"""`gate.dimension`: all accuracies (or perplexities) of a dimension as one test, on the items of the single tests."""
 
 from __future__ import annotations
+
+import json
+from math import log
 
 import jsonschema
 import pytest
@@ -18,6 +21,10 @@ BENCHMARKS = """
             Benchmark("more_words", "speech", task, "acc", 60, 60, None, "mine/more", chunk=20),
             Benchmark("again", "speech", task, "acc", 60, 60, None, "mine/more", data="more_words"),
             Benchmark("riddles", "speech", "arc/arc_easy.yaml", "acc", 48, 48, None, "mine/riddles", chunk=20),
+            *(
+                Benchmark(name, "prose", "qllm:story_perplexity.yaml", "perplexity", 40, 40, None, "", chunk=4)
+                for name in ("tales", "fables")
+            ),
         ]
 """
 
@@ -29,13 +36,20 @@ def a_dimension(suite: Suite) -> None:
     suite.pytester.makeconftest(MORE_REGIMES + BENCHMARKS)
     data = suite.own_data()
     lines = (data / "lambada/test.jsonl").read_text().splitlines(keepends=True)
+    stories = (data / "story_perplexity/validation.jsonl").read_text().splitlines(keepends=True)
     for name, file, texts in (
         ("words", "test.jsonl", lines[:60]),
         ("more_words", "test.jsonl", lines[60:]),
         ("riddles", "validation.jsonl", (data / "arc_easy/validation.jsonl").read_text().splitlines(keepends=True)),
+        ("tales", "validation.jsonl", stories),
+        ("fables", "validation.jsonl", map(_backwards, stories)),
     ):
         (data / name).mkdir()
         (data / name / file).write_text("".join(texts))
+
+
+def _backwards(line: str) -> str:
+    return json.dumps({"story": " ".join(reversed(json.loads(line)["story"].split()))}) + "\n"
 
 
 def dimension(suite: Suite, words: str = "tolerance=0.05") -> None:
@@ -107,9 +121,11 @@ def test_one_benchmark_with_a_signal_is_none(suite: Suite) -> None:
     [
         (
             "gate.dimension('wisdom')",
-            "unknown dimension 'wisdom'; known dimensions: alignment, knowledge, language, speech",
+            "unknown dimension 'wisdom'; known dimensions: alignment, knowledge, language, prose, speech",
         ),
-        ("gate.dimension('speech', benchmarks=['piqa'])", "piqa: no accuracy of the dimension 'speech'"),
+        ("gate.dimension('speech', benchmarks=['piqa'])", "piqa: not among the accuracies of the dimension 'speech'"),
+        ("gate.dimension('prose', tolerance=0.02)", "the tolerance 0.02 is out of range"),
+        ("gate.dimension('prose', tolerance='99%')", "a perplexity's is a ratio already"),
         ("gate.dimension('speech', benchmarks=['words'])", "has 1 accuracies (words); pooling needs 2"),
         (
             "gate.dimension('speech', benchmarks=['more_words', 'again'])",
@@ -122,6 +138,39 @@ def test_one_benchmark_with_a_signal_is_none(suite: Suite) -> None:
 def test_what_cannot_be_pooled_is_one_line(suite: Suite, call: str, says: str) -> None:
     suite.pytester.makepyfile(test_speech=f"def test_speech(gate):\n    {call}\n")
     assert_refused(suite.run("-k", "same", regimes="same"), says)
+
+
+def test_texts_are_pooled_token_by_token(suite: Suite) -> None:
+    suite.gates("tales", "fables")
+    suite.run("--qllm-fixed-n", regimes="same,destroyed")
+    single = suite.verdicts
+    suite.scored.clear()
+    suite.pytester.makepyfile(test_prose="def test_prose(gate):\n    gate.dimension('prose')\n")
+    suite.run("test_prose.py", "--qllm-fixed-n", regimes="same,destroyed").assert_outcomes(passed=2, failed=1)
+    assert suite.scored == []  # the store has all of it
+    same, destroyed = (suite.verdicts[regime, "prose"] for regime in ("same", "destroyed"))
+    assert (same["verdict"], same["scale"], same["metric"], same["tolerance"]) == ("PASS", "ratio", "perplexity", 1.015)
+    assert (destroyed["verdict"], destroyed["tolerance"]) == ("FAIL", 1.1)
+    parts = {part["benchmark"]: part for part in destroyed["pooled"]["parts"]}
+    assert set(parts) == {"tales", "fables"}
+    for name, part in parts.items():
+        of_its_own = single["destroyed", name]
+        assert part["n"] == of_its_own["n"]
+        assert part["broken"] is None
+        assert part["baseline"] == pytest.approx(of_its_own["baseline"])
+        assert part["effect"] == pytest.approx(of_its_own["effect"])
+    # Every token counts once: the baseline says what share of them each part has, and the ratio follows.
+    one, other = parts.values()
+    share = log(destroyed["baseline"] / other["baseline"]) / log(one["baseline"] / other["baseline"])
+    assert 0.2 < share < 0.8
+    assert destroyed["effect"] == pytest.approx(one["effect"] ** share * other["effect"] ** (1 - share))
+    (suite.path / "pyproject.toml").write_text(
+        "[tool.qllm.tolerances.pooled_perplexity]\n8 = 1.02\n[tool.qllm.tolerances.prose]\n2 = 1.3\n"
+        '[tool.qllm.expected.destroyed.prose]\nreason = "it is destroyed"\nbound = 1e6\n'
+    )
+    suite.run("test_prose.py", regimes="same,destroyed").assert_outcomes(passed=2, xfailed=1)
+    found = {regime: verdict["tolerance"] for (regime, _), verdict in suite.verdicts.items()}
+    assert found == {"same": 1.02, "destroyed": 1.3}
 
 
 def test_it_is_planned_like_any_gate(suite: Suite) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pytest_qllm.benchmarks.benchmark import Benchmark
 from pytest_qllm.benchmarks.lm_eval import Item
-from pytest_qllm.dimension import Dimension, Pooled, members
+from pytest_qllm.dimension import Dimension, Pooled, members, pooled_kind
 from pytest_qllm.errors import QllmError
 from pytest_qllm.report.pool import Part, Pool
+from pytest_qllm.verdict.kinds import Kind
 
 
 def benchmark(name: str, dimension: str = "knowledge", metric: str = "acc") -> Benchmark:
@@ -43,7 +44,7 @@ def test_members_are_the_accuracies_of_the_dimension() -> None:
     assert [one.name for one in members("knowledge", catalog, None)] == ["a", "b"]
     for name, named, says in (
         ("wisdom", None, "known dimensions: knowledge, language"),
-        ("knowledge", ["c"], "c: no accuracy of the dimension 'knowledge', which has a, b"),
+        ("knowledge", ["c"], "c: not among the accuracies of the dimension 'knowledge', which has a, b"),
         ("language", None, "pooling needs 2"),
     ):
         with pytest.raises(QllmError, match=says):
@@ -52,6 +53,24 @@ def test_members_are_the_accuracies_of_the_dimension() -> None:
         members("knowledge", [*catalog, benchmark("knowledge", "language")], None)
 
 
+def test_a_dimension_of_texts_is_pooled_by_its_perplexities() -> None:
+    catalog = [
+        benchmark("words", "language"),
+        benchmark("news", "language", "perplexity"),
+        benchmark("tales", "language", "perplexity"),
+    ]
+    assert pooled_kind("language", catalog) is Kind.PERPLEXITY
+    chosen = members("language", catalog, None)
+    assert [one.name for one in chosen] == ["news", "tales"]
+    assert Dimension.of("language", chosen, [4, 4]).metric == "perplexity"
+    with pytest.raises(QllmError, match="words: not among the perplexities of the dimension 'language', which has n"):
+        members("language", catalog, ["words"])
+    # As many of each: answers before texts.
+    assert pooled_kind("language", [*catalog, benchmark("more", "language")]) is Kind.ACCURACY
+
+
 def test_a_pool_is_told_in_a_line() -> None:
     pool = Pool([Part("a", "acc", 60, 0.5, 0.45, -0.05, 4, 1), Part("b", "acc", 20, 0.5)], {"c": "no data"})
     assert Pool.from_json(pool.to_json()).line() == "items of a 60 (-5.0), b 20; left out: c (no data)"
+    texts = Pool([Part("a", "perplexity", 8, 20.0, 21.0, 1.05), Part("b", "perplexity", 4, 10.0)])
+    assert Pool.from_json(texts.to_json()).line() == "items of a 8 (x1.05), b 4"

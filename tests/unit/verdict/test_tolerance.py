@@ -31,7 +31,9 @@ def test_the_defaults_hold_where_nothing_is_said(kind):
 
 def test_the_defaults_are_those_of_the_documentation():
     page = (Path(__file__).parents[3] / "docs/explanation/tolerances.md").read_text()
-    rows = re.findall(r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \|" + r" (0\.\d+) \|" * 6 + "$", page, re.MULTILINE)
+    rows = re.findall(
+        r"^\| (\d) \| (0\.\d+)[^|]*\| (1\.\d+) \|" + r" (0\.\d+) \|" * 6 + r" (1\.\d+) \|$", page, re.MULTILINE
+    )
     assert len(rows) == len(DEFAULTS["accuracy"])
     for column, kind in enumerate(DEFAULTS, 1):
         assert {int(row[0]): float(row[column]) for row in rows} == DEFAULTS[kind]
@@ -147,7 +149,10 @@ def test_a_name_that_is_neither_kind_nor_benchmark_is_refused_with_those_that_ar
         from_tables({name: {"4": 0.05}})
     line = str(refused.value)
     assert line.startswith(f"pyproject.toml: tolerances for {name!r}, which is neither a kind nor a benchmark")
-    assert "accuracy, perplexity, prob, graded, judged, corpus, bias, pooled, soft, mean, hellaswag" in line
+    assert (
+        "accuracy, perplexity, prob, graded, judged, corpus, bias, pooled, pooled_perplexity, soft, mean, hellaswag"
+        in line
+    )
 
 
 @pytest.mark.parametrize("table", [0.05, "0.05", [0.05], None])

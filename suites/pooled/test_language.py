@@ -1,0 +1,2 @@
+def test_language(gate):
+    gate.dimension("language")
