@@ -53,11 +53,13 @@ class Fetcher:
     Args:
         laboratory: whose data and cache are filled.
         model: as the user names it.
+        trusted: whether the model's own code may be run.
     """
 
-    def __init__(self, laboratory: Laboratory, model: str) -> None:
+    def __init__(self, laboratory: Laboratory, model: str, *, trusted: bool = False) -> None:
         self.laboratory = laboratory
         self.model = model
+        self.trusted = trusted
 
     def fetch(self, benchmark: Benchmark | None, regime: Regime) -> list[Fetched]:
         """Model, what the regime needs, and the benchmark's data, whose items are checked.
@@ -75,7 +77,7 @@ class Fetcher:
         if path.exists():
             return Fetched(self.model, "path", str(path), _size(path), True)
         was_here = source.in_hub_cache(self.model)
-        path = source.resolved_hub(self.model)
+        path = source.resolved_hub(self.model, trusted=self.trusted)
         return Fetched(self.model, f"hub {self.model}", str(path), _size(path), was_here)
 
     def _regime(self, regime: Regime) -> list[Fetched]:

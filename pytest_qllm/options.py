@@ -13,6 +13,7 @@ import pytest
 
 from pytest_qllm import option_values
 from pytest_qllm.errors import QllmError
+from pytest_qllm.regimes.regime import BASELINE
 from pytest_qllm.tables import read_expected, read_regimes, read_tolerances
 
 SUITES = ("quick", "paper")
@@ -140,7 +141,7 @@ OPTIONS = (
         "trust_remote_code",
         "",
         "NAMES",
-        "checkpoints among the regimes (by their names) whose own Python code may be run; others that need theirs are "
+        "regimes (fp16 is the model itself) whose checkpoint's own Python code may be run; others that need theirs are "
         "skipped",
     ),
     Option(
@@ -283,6 +284,11 @@ class Settings:
                 if given[option.name] != option.default and option.name not in ("regimes", "report", "plan", "fetch")
             ),
         )
+
+    @property
+    def trusts_model(self) -> bool:
+        """Whether the FP16 model's own code may be run."""
+        return BASELINE in self.trust_remote_code
 
     def rerun(self, nodeid: str, regime: str) -> str:
         """The command that runs one test of this session again."""

@@ -120,7 +120,8 @@ class Session:
         """Bring what a test needs, and measure nothing."""
         from pytest_qllm.fetch import Fetcher
 
-        return Fetcher(self.gate.laboratory, self.settings.model).fetch(benchmark, regime)
+        settings = self.settings
+        return Fetcher(self.gate.laboratory, settings.model, trusted=settings.trusts_model).fetch(benchmark, regime)
 
     @property
     def planner(self) -> Planner:
@@ -165,7 +166,7 @@ class Session:
         store = Store(settings.store, reporter)
         cache = Store(cache_directory(), reporter)
         return DimensionLaboratory(
-            lambda: source.resolve(settings.model, cache, fetch=fetch),
+            lambda: source.resolve(settings.model, cache, fetch=fetch, trusted=settings.trusts_model),
             DataSource(settings.data, cache),
             choose(settings.dtype, settings.device, settings.workers, settings.worker),
             settings.seed,

@@ -88,14 +88,14 @@ class Shape:
         return f"{self.input}x{self.output}"
 
     @classmethod
-    def parse(cls, text: str) -> Shape:
+    def parse(cls, text: object) -> Shape:
         """From ``256x512``.
 
         Raises:
             QllmError: unless it is two whole numbers, the first from 1 and the second from 8 (a timed generation is
                 cut into eight parts).
         """
-        found = re.fullmatch(r"(\d{1,7})x(\d{1,7})", text)
+        found = re.fullmatch(r"(\d{1,7})x(\d{1,7})", str(text))
         shape = cls(int(found[1]), int(found[2])) if found else None
         if shape is None or shape.input < 1 or shape.output < PARTS:
             raise QllmError(

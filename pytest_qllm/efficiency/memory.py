@@ -74,6 +74,7 @@ def _main(job: Mapping[str, Any]) -> int:
     import torch
 
     from pytest_qllm.efficiency import players
+    from pytest_qllm.models import remote_code
     from pytest_qllm.models.loader import load_tokenizer
     from pytest_qllm.quiet import quiet
     from pytest_qllm.regimes.size import matrices
@@ -81,6 +82,8 @@ def _main(job: Mapping[str, Any]) -> int:
 
     regime, compute = Regime(**job["regime"]), Compute(**job["compute"])
     torch.set_num_threads(compute.threads)
+    if remote_code.needed(Path(job["model"])):  # the parent has not come here with code that nobody trusts
+        remote_code.adopt(Path(job["model"]))
     prompts = players.prompts(load_tokenizer(Path(job["model"])), job["batch"], job["shape"][0])
     matrices(Path(job["model"]))  # imports what models of this kind are made of: not the model's memory
     if regime.library:

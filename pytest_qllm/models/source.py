@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qllm.errors import QllmError, UnavailableError
-from pytest_qllm.models import wheels
+from pytest_qllm.models import remote_code, wheels
 from pytest_qllm.store import Store, digest, file_digest
 
 DEFAULT = "smollm2-135m"
@@ -45,16 +45,18 @@ class AbsentError(QllmError):
     """The model is not here yet; it would have to be fetched, or converted."""
 
 
-def resolve(name: str, cache: Store, *, fetch: bool = True) -> Checkpoint:
+def resolve(name: str, cache: Store, *, fetch: bool = True, trusted: bool = False) -> Checkpoint:
     """Find the model, bring it here if need be, check that it can be read, and fingerprint it.
 
     Args:
         name: ``smollm2-135m``, a directory, a GGUF file, or a hub id.
         cache: where fetched and converted models are kept.
         fetch: whether it may be fetched and converted; else it has to be here.
+        trusted: whether its own code may be run; of an architecture that transformers has, it never is.
 
     Raises:
         QllmError: in one line, if it cannot be found, read or fetched.
+        UnavailableError: if it needs code of its own that is not trusted.
         AbsentError: if it is not here and may not be fetched.
     """
     path = Path(os.path.expanduser(name))
@@ -68,21 +70,26 @@ def resolve(name: str, cache: Store, *, fetch: bool = True) -> Checkpoint:
     elif path.is_dir():
         directory = path
     else:
-        directory = resolved_hub(name) if fetch else _from_hub_cache(name)
+        directory = resolved_hub(name, trusted=trusted) if fetch else _from_hub_cache(name)
     weights = weight_files(directory)
-    return Checkpoint(
-        name, directory, _weights_fingerprint(directory, weights, cache), _tokenizer_fingerprint(directory)
-    )
+    own_code = remote_code.needed(directory)
+    if own_code and not trusted:
+        remote_code.refuse(name)
+    fingerprint = _weights_fingerprint(directory, weights, cache)
+    if own_code:
+        fingerprint = digest([fingerprint, [file_digest(file) for file in sorted(directory.glob("*.py"))]])
+        remote_code.adopt(directory)
+    return Checkpoint(name, directory, fingerprint, _tokenizer_fingerprint(directory))
 
 
-def resolved_hub(name: str) -> Path:
-    """The directory of a model of the hub, as a user names it.
+def resolved_hub(name: str, *, trusted: bool = False) -> Path:
+    """The directory of a model of the hub, as a user names it, with its code if that is trusted.
 
     Raises:
         QllmError: if the name is none, or the model cannot be fetched.
     """
     _check_hub_id(name)
-    return from_hub(name)
+    return from_hub(name, [*_HUB_FILES, "*.py"] if trusted else _HUB_FILES)
 
 
 def in_hub_cache(name: str) -> bool:
@@ -219,10 +226,11 @@ def content(path: Path, cache: Store) -> str:
 
 
 def is_known_architecture(config: dict[str, Any]) -> bool:
-    """Whether transformers has the architecture itself, so that code beside the checkpoint is not needed."""
+    """Whether transformers has the architecture without code that came with a checkpoint."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-    return config.get("model_type") in CONFIG_MAPPING
+    name = config.get("model_type")
+    return name in CONFIG_MAPPING and not remote_code.is_adopted(CONFIG_MAPPING[name])
 
 
 def parameters(directory: Path) -> int:

@@ -140,6 +140,7 @@ def test_what_has_no_kernel_is_a_skip(suite: Suite, options: dict[str, str], rea
         ('"load_time", batch=2', ("batch is 2", "load_time has no batch")),
         ('"decode_time", batch=0', ("batch is 0", "a whole number from 1")),
         ('"decode_time", shape="16"', ("the shape is '16'", "such as 256x512")),
+        ('"decode_time", shape=(16, 8)', ("the shape is (16, 8)", "such as 256x512")),
         ('"decode_time", shape="500x16"', ("the shape has 516 tokens in all, the model's window 512",)),
         ('"weight_memory", tolerance="80%"', ("the tolerance '80%' is out of range", "such as 0.45")),
         ('"decode_time", tolerance=0', ("the tolerance 0 is out of range", "such as 1.25", '"80%"')),
