@@ -33,7 +33,6 @@ from pytest_qllm.verdict.sequential import DEFAULT, Design, looks
 from pytest_qllm.verdict.tolerance import DEFAULTS
 
 BLOCK = 40
-TEXTS_BLOCK = 4
 
 Shape = tuple[tuple[int, float, float], ...]
 """Items, loss in units of the tolerance, and share of flips, of each benchmark."""
@@ -125,7 +124,7 @@ def pooled_texts(
         sizes = lengths[places] * rng.uniform(0.4, 1.6, (gates, n))
         return sizes * (losses[places] + margin * noise((gates, n))), sizes
 
-    return studentized(len(places), margin, draw, gates, TEXTS_BLOCK, design, rng, Kind.PERPLEXITY)
+    return studentized(len(places), margin, draw, gates, BLOCK, design, rng, Kind.PERPLEXITY)
 
 
 def small_losses(gates: int, rng: np.random.Generator) -> list[dict[str, object]]:

@@ -46,8 +46,7 @@ class Dimension(Benchmark):
     def of(cls, name: str, parts: Sequence[Benchmark], counts: Sequence[int]) -> Dimension:
         total = sum(counts)
         metric = METRICS[parts[0].kind_of(parts[0].metric)]
-        chunk = max(part.chunk for part in parts)
-        return cls(name, name, "", metric, total, total, chunk=chunk, members=tuple(parts), counts=tuple(counts))
+        return cls(name, name, "", metric, total, total, members=tuple(parts), counts=tuple(counts))
 
 
 def pooled_kind(name: str, catalog: Iterable[Benchmark]) -> Kind:
