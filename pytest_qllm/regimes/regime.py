@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import floor
 from typing import Any
 
@@ -138,8 +139,13 @@ def _cuda_works() -> bool:
     return torch.cuda.is_available()
 
 
+@cache
 def version_of(module: str) -> str:
-    """The version of the distribution that a module comes with, which may have another name."""
+    """The version of the distribution that a module comes with, which may have another name.
+
+    Once in a process: for another name the files of all distributions are read, half a second of them, and a recipe is
+    asked for at every step.
+    """
     try:
         return importlib.metadata.version(module)
     except importlib.metadata.PackageNotFoundError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from conftest import Suite, assert_refused
@@ -66,7 +68,15 @@ def test_another_suite_is_refused(suite: Suite) -> None:
 def test_the_built_in_model_is_left_out_where_it_says_nothing(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     from pytest_qllm.models import source
 
+    resolve = source.resolve
+
+    def of_the_directory(*given: Any, **options: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(source, "DEFAULT", "")
+            return resolve(*given, **options)
+
     monkeypatch.setattr(source, "DEFAULT", str(suite.options["model"]))
+    monkeypatch.setattr(source, "resolve", of_the_directory)  # the real one takes most of a minute
     result = suite.run("-k", "fp16", "-rs")
     result.assert_outcomes(passed=3, skipped=1, deselected=4)
     result.stdout.fnmatch_lines(["*left is left out with the built-in model: *gate('left', items=100)*"])
