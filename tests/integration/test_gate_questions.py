@@ -16,18 +16,19 @@ GATE = "def test_it(gate):\n    gate('data/tickets.jsonl', {})\n"
 
 
 @pytest.fixture
-def tickets(suite: Suite) -> Suite:
+def tickets(suite: Suite, questions: list[dict]) -> Suite:
     """A file of questions that the model answers but for every tenth; ``data`` is the source of other benchmarks."""
     suite.more_regimes()
     suite.options["regimes"] = "same,destroyed"
-    write_documents(suite.path / "data/tickets.jsonl", _questions(Path(str(suite.options["model"]))))
+    write_documents(suite.path / "data/tickets.jsonl", questions)
     return suite
 
 
+@pytest.fixture(scope="module")
 @torch.inference_mode()
-def _questions(model: Path) -> list[dict]:
-    network = LlamaForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(model)
+def questions(tiny_model: Path) -> list[dict]:
+    network = LlamaForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_model)
     generator = torch.Generator().manual_seed(5)
     found = []
     for at in range(ITEMS):
