@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -92,10 +92,14 @@ class Laboratory(Workshop):
         key = digest(self._identity(regime, benchmark))
         name = benchmark.benchmark.name
         scores: list[ItemScore] = []
-        for chunk in _chunks(benchmark, items):
+
+        def note() -> None:
             self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
-            scores += self._chunk(regime, benchmark, key, chunk)
-        self._note(key, f"{name}[{regime.name}]", len(scores), len(items))
+
+        for chunk in _chunks(benchmark, items):
+            note()
+            scores += self._chunk(regime, benchmark, key, chunk, note)
+        note()
         scores = benchmark.completed(items, scores)
         self.name_subject(regime, benchmark, benchmark.benchmark.metric)
         return Measurement(regime.name, name, tuple(scores), self.provenance(regime, benchmark))
@@ -239,20 +243,25 @@ class Laboratory(Workshop):
         head = digest([self.checkpoint.weights, self.compute.dtype])
         return FidelityStore(self.store, digest(self._identity(BASELINE, benchmark)), head)
 
-    def _chunk(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+    def _chunk(
+        self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item], note: Callable[[], None]
+    ) -> list[ItemScore]:
         found = self._stored(key, benchmark, items)
         if found is None:
             with self.store.lock(f"measure-{key}-{_name(items)}"):
                 found = self._stored(key, benchmark, items)
                 if found is None:
-                    found = self._score(regime, benchmark, key, items)
+                    found = self._score(regime, benchmark, key, items, note)
                     self.store.write([score.to_json() for score in found], "measurements", key, _name(items))
         return found
 
-    def _score(self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item]) -> list[ItemScore]:
+    def _score(
+        self, regime: Regime, benchmark: LmEvalBenchmark, key: str, items: Sequence[Item], note: Callable[[], None]
+    ) -> list[ItemScore]:
         if benchmark.benchmark.judged:
             return self._judged(regime, benchmark, key, items)
         engine = self.engine(regime, items)
+        note()  # loading it said something else
         before, start = engine.computed, time.perf_counter()
         asked = self._fidelity_store(benchmark).observed(engine, key, _name(items)) if _are_texts(items) else engine
         scores = benchmark.score(items, asked)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from conftest import IMPORTED_BEFORE, Suite
+from pytest_qllm.benchmarks.lm_eval import LmEvalBenchmark
+from pytest_qllm.progress import Reporter
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +67,24 @@ def test_lf_runs_the_losses_again(suite: Suite) -> None:
     suite.pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=2, failed=1)
     suite.pytester.runpytest_inprocess(*arguments, "--lf").assert_outcomes(failed=1)
     assert suite.outcomes == {("bnb-nf4", "lambada"): "FAIL"}
+
+
+def test_what_is_told_while_items_are_scored_is_the_test(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the loading before it, which is over."""
+    told: list[str] = []
+    told_at: set[str] = set()
+    score = LmEvalBenchmark.score
+
+    def scored(self: LmEvalBenchmark, *given: Any) -> Any:
+        told_at.add(told[-1])
+        return score(self, *given)
+
+    monkeypatch.setattr(Reporter, "__call__", lambda _, what, count=None: told.append(what))
+    monkeypatch.setattr(LmEvalBenchmark, "score", scored)
+    suite.gates("lambada")
+    suite.run("test_lambada.py", regimes="bnb-int8")
+    assert "loading bnb-int8" in told
+    assert told_at == {"lambada[fp16]", "lambada[bnb-int8]"}
 
 
 def test_collecting_measures_nothing(suite: Suite) -> None:
