@@ -82,8 +82,9 @@ def _main(job: Mapping[str, Any]) -> int:
 
     regime, compute = Regime(**job["regime"]), Compute(**job["compute"])
     torch.set_num_threads(compute.threads)
-    if remote_code.needed(Path(job["model"])):  # the parent has not come here with code that nobody trusts
-        remote_code.adopt(Path(job["model"]))
+    config = json.loads((Path(job["model"]) / "config.json").read_text())
+    if remote_code.needed(config):  # the parent has not come here with code that nobody trusts
+        remote_code.adopt(Path(job["model"]), config)
     prompts = players.prompts(load_tokenizer(Path(job["model"])), job["batch"], job["shape"][0])
     matrices(Path(job["model"]))  # imports what models of this kind are made of: not the model's memory
     if regime.library:

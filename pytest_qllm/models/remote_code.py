@@ -6,47 +6,48 @@ its classes are registered, all of them find these, in this process.
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pytest_qllm.errors import QllmError, UnavailableError
-from pytest_qllm.regimes.regime import BASELINE
 
 _CONFIG, _MODEL, _TOKENIZER = "AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"
 
 
-def needed(directory: Path) -> bool:
+def needed(config: Mapping[str, Any]) -> bool:
     """Whether the architecture is none of transformers' own, and the checkpoint names code for it."""
-    config = _json_object(directory / "config.json")
-    if "auto_map" not in config:
-        return False
-    from pytest_qllm.models.source import is_known_architecture
-
-    return not is_known_architecture(config)
+    return "auto_map" in config and not is_known(config)
 
 
-def is_adopted(kind: type) -> bool:
-    """Whether a class is from a checkpoint's code."""
+def is_known(config: Mapping[str, Any]) -> bool:
+    """Whether transformers has the architecture without code that came with a checkpoint."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
-    return bool(kind.__module__.partition(".")[0] == TRANSFORMERS_DYNAMIC_MODULE_NAME)
+    name = config.get("model_type")
+    return name in CONFIG_MAPPING and CONFIG_MAPPING[name].__module__.split(".")[0] != TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 
-def refuse(name: str) -> NoReturn:
-    """Say what to do about a model whose code is not run.
+def refuse(what: str, regime: str) -> NoReturn:
+    """Say what to do about a checkpoint, that of a regime, whose code is not run.
 
     Raises:
         UnavailableError: always.
     """
     raise UnavailableError(
-        f"{name} needs code of its own to be loaded (auto_map in its config.json), which is not run; if you have read "
-        f"it: --qllm-trust-remote-code={BASELINE}"
+        f"{what} needs code of its own to be loaded (auto_map in its config.json), which is not run; if you have read "
+        f"it: --qllm-trust-remote-code={regime}"
     )
 
 
-def adopt(directory: Path) -> None:
+def adopt(directory: Path, config: Mapping[str, Any]) -> list[Path]:
     """Run the checkpoint's code, and register its classes with transformers for the rest of this process.
+
+    Returns:
+        the files that it runs: those beside the checkpoint, and those of classes from another repository.
 
     Raises:
         QllmError: if the code cannot be imported or has no causal language model.
@@ -54,37 +55,28 @@ def adopt(directory: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-    config = _json_object(directory / "config.json")
     classes: dict[str, Any] = config["auto_map"]
     absent = [name for name in (_CONFIG, _MODEL) if name not in classes]
     if absent:
         raise QllmError(f"{directory}: the auto_map of its config.json has no {absent[0]}; it has {', '.join(classes)}")
     try:
         kind, model = (get_class_from_dynamic_module(classes[name], directory) for name in (_CONFIG, _MODEL))
+        slow, fast = (name and get_class_from_dynamic_module(name, directory) for name in _tokenizers(directory))
         AutoConfig.register(config["model_type"], kind, exist_ok=True)
         AutoModelForCausalLM.register(kind, model, exist_ok=True)
-        slow, fast = _tokenizers(directory, classes)
         if slow or fast:
-            AutoTokenizer.register(
-                kind,
-                slow_tokenizer_class=slow and get_class_from_dynamic_module(slow, directory),
-                fast_tokenizer_class=fast and get_class_from_dynamic_module(fast, directory),
-                exist_ok=True,
-            )
+            AutoTokenizer.register(kind, slow_tokenizer_class=slow, fast_tokenizer_class=fast, exist_ok=True)
+        files = [Path(inspect.getfile(one)) for one in (kind, model, slow, fast) if one]
     except Exception as error:  # it is the checkpoint's code, which may raise anything
         line = (str(error).splitlines() or [""])[0]
         raise QllmError(f"the code of {directory} cannot be used ({type(error).__name__}: {line})") from error
+    return [*sorted(directory.glob("*.py")), *files]
 
 
-def _tokenizers(directory: Path, classes: dict[str, Any]) -> tuple[str | None, str | None]:
+def _tokenizers(directory: Path) -> tuple[str | None, str | None]:
     """The slow and the fast tokenizer that the checkpoint names, of which either may be missing."""
     file = directory / "tokenizer_config.json"
-    named = (_json_object(file) if file.is_file() else {}).get("auto_map", {})
+    named = (json.loads(file.read_text()) if file.is_file() else {}).get("auto_map", {})
     found = named.get(_TOKENIZER) if isinstance(named, dict) else named  # older ones name the two alone
-    found = found or classes.get(_TOKENIZER) or (None, None)
+    found = found or (None, None)
     return (found, None) if isinstance(found, str) else (found[0], found[1])
-
-
-def _json_object(file: Path) -> dict[str, Any]:
-    content = json.loads(file.read_text())
-    return content if isinstance(content, dict) else {}

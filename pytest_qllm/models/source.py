@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_qllm.errors import QllmError, UnavailableError
 from pytest_qllm.models import remote_code, wheels
+from pytest_qllm.regimes.regime import BASELINE
 from pytest_qllm.store import Store, digest, file_digest
 
 DEFAULT = "smollm2-135m"
@@ -72,13 +73,13 @@ def resolve(name: str, cache: Store, *, fetch: bool = True, trusted: bool = Fals
     else:
         directory = resolved_hub(name, trusted=trusted) if fetch else _from_hub_cache(name)
     weights = weight_files(directory)
-    own_code = remote_code.needed(directory)
+    config = _json_object(directory / "config.json")
+    own_code = remote_code.needed(config)
     if own_code and not trusted:
-        remote_code.refuse(name)
+        remote_code.refuse(name, BASELINE)
     fingerprint = _weights_fingerprint(directory, weights, cache)
     if own_code:
-        fingerprint = digest([fingerprint, [file_digest(file) for file in sorted(directory.glob("*.py"))]])
-        remote_code.adopt(directory)
+        fingerprint = digest([fingerprint, [file_digest(file) for file in remote_code.adopt(directory, config)]])
     return Checkpoint(name, directory, fingerprint, _tokenizer_fingerprint(directory))
 
 
@@ -223,14 +224,6 @@ def content(path: Path, cache: Store) -> str:
     if path.is_file():
         return cache.digest_of(path)
     return _weights_fingerprint(path, sorted(path.glob("*.safetensors")), cache)
-
-
-def is_known_architecture(config: dict[str, Any]) -> bool:
-    """Whether transformers has the architecture without code that came with a checkpoint."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    name = config.get("model_type")
-    return name in CONFIG_MAPPING and not remote_code.is_adopted(CONFIG_MAPPING[name])
 
 
 def parameters(directory: Path) -> int:

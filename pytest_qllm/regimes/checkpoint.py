@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pytest_qllm.errors import QllmError, UnavailableError
-from pytest_qllm.models import source
+from pytest_qllm.errors import QllmError
+from pytest_qllm.models import remote_code, source
 from pytest_qllm.regimes import gguf_file
 from pytest_qllm.regimes.recognition import QUANTO_MAP, describe, read_object
 from pytest_qllm.regimes.regime import Regime, installed
@@ -85,13 +85,9 @@ def fetched(regime: Regime) -> Path:
         QllmError: if the hub does not give it, or its weights are pickled.
         UnavailableError: if it needs code of its own that the user does not trust by name.
     """
-    if regime.options.get("remote_code") and not regime.options["trusted"]:
-        known = source.is_known_architecture(read_object(_folder(regime) / "config.json", regime.name))
-        if not known:
-            raise UnavailableError(
-                f"{regime.name} needs code of its own to be loaded (auto_map in its config.json), which is not run; if "
-                f"you have read it: --qllm-trust-remote-code={regime.name}"
-            )
+    may_need_code = regime.options.get("remote_code") and not regime.options["trusted"]
+    if may_need_code and not remote_code.is_known(read_object(_folder(regime) / "config.json", regime.name)):
+        remote_code.refuse(regime.name, regime.name)
     path = _folder(regime)
     if path.suffix == ".gguf":
         return path

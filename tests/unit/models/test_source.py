@@ -182,12 +182,19 @@ class TestRefusals:
 class TestHub:
     @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B", "meta-llama/Llama-3.2-1B"])
     def test_a_dot_in_an_id_begins_no_extension(self, model, cache, name, monkeypatch):
-        monkeypatch.setattr(source, "from_hub", lambda name: model)
+        monkeypatch.setattr(source, "from_hub", lambda name, patterns: model)
         assert resolve(name, cache).path == model
 
     def test_an_id_is_fetched(self, model, cache, monkeypatch):
-        monkeypatch.setattr(source, "from_hub", lambda name: model)
+        monkeypatch.setattr(source, "from_hub", lambda name, patterns: model)
         assert resolve("org/name", cache).path == model
+
+    @pytest.mark.parametrize("trusted", [False, True])
+    def test_its_code_is_fetched_where_it_is_trusted(self, model, cache, trusted, monkeypatch):
+        asked: list[str] = []
+        monkeypatch.setattr(source, "from_hub", lambda name, patterns: asked.extend(patterns) or model)
+        resolve("org/name", cache, trusted=trusted)
+        assert ("*.py" in asked) is trusted
 
 
 class TestFingerprints:
