@@ -140,16 +140,17 @@ def _cuda_works() -> bool:
 
 
 @cache
-def version_of(module: str) -> str:
-    """The version of the distribution that a module comes with, which may have another name.
+def _distributions() -> Mapping[str, list[str]]:
+    """By module. The files of all of them are read, which takes half a second: a recipe is asked for at every step."""
+    return importlib.metadata.packages_distributions()
 
-    Once in a process: for another name the files of all distributions are read, half a second of them, and a recipe is
-    asked for at every step.
-    """
+
+def version_of(module: str) -> str:
+    """The version of the distribution that a module comes with, which may have another name."""
     try:
         return importlib.metadata.version(module)
     except importlib.metadata.PackageNotFoundError:
-        found = importlib.metadata.packages_distributions().get(module.partition(".")[0])
+        found = _distributions().get(module.partition(".")[0])
         if not found:
             raise
         return importlib.metadata.version(found[0])

@@ -21,7 +21,7 @@ PIQA = BenchmarkCatalog().get("piqa")
 def test_every_built_in_benchmark_has_tolerances_without_a_word_of_the_user():
     kinds = {benchmark.name: benchmark.kind for benchmark in BUILTIN}
     named = {kind: {name for name, one in kinds.items() if one == kind} for kind in kinds.values()}
-    assert set(named) == set(DEFAULTS) - {"prob", "pooled"}
+    assert set(named) == set(DEFAULTS) - {"prob", "pooled", "pooled_perplexity"}
     assert named["perplexity"] == {"story_perplexity", "wikitext2", "c4", "ptb"}
     assert named["graded"] == {"cnn_dailymail", "xsum", "truthfulqa_mc2"}
     assert named["judged"] == {"mt_bench"}

@@ -93,7 +93,7 @@ class TestRecipe:
 
     def test_changes_with_the_version_of_the_library(self, monkeypatch):
         before = digest(NF4.recipe())
-        monkeypatch.setattr("pytest_qllm.regimes.regime.version_of", lambda library: "1.1")
+        monkeypatch.setattr("importlib.metadata.version", lambda library: "1.1")
         assert digest(NF4.recipe()) != before
 
     def test_does_not_change_with_a_name(self):
